@@ -1,0 +1,46 @@
+.PHONY: demo test lint docs-check bench clean
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+CONSTRAINTS := constraints.txt
+
+help:
+	@echo "make demo       the main job end to end on drawn tissue"
+	@echo "make test       the test suite"
+	@echo "make lint       style and types"
+	@echo "make docs-check run the README's commands"
+	@echo "make bench      print the tables of docs/benchmarks.md"
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/plain: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable . --constraint $(CONSTRAINTS)
+	@touch $@
+
+.venv/dev: .venv/plain $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint $(CONSTRAINTS)
+	@touch $@
+
+demo: .venv/plain
+	$(BIN)/histoseek demo --out demo
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs-check: .venv/dev
+	$(BIN)/python scripts/docs_check.py README.md
+
+bench: .venv/dev
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/embedding.py
+
+clean:
+	rm -rf .venv demo real dist build

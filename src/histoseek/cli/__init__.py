@@ -1,0 +1,77 @@
+"""The command line: one small file a verb, each a thin door to one public function."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from histoseek.cli import compare, demo, doctor, encoders, evaluate, index, info, prepare, search
+from histoseek.errors import HistoseekError
+
+INTERRUPTED = 130
+BUG = 3
+
+app = typer.Typer(
+    name="histoseek",
+    help="Retrieval for archives of tissue images: prepare, index, search, evaluate. Research use only, never a "
+    "diagnosis.\n\nExit codes: 0 fine, 1 some items were skipped, 2 wrong usage or input, 4 damaged data.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+prepare.add_to(app)
+index.add_to(app)
+search.add_to(app)
+evaluate.add_to(app)
+compare.add_to(app)
+encoders.add_to(app)
+info.add_to(app)
+doctor.add_to(app)
+demo.add_to(app)
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+    debug: bool = typer.Option(False, "--debug", help="Show a traceback when something fails."),
+) -> None:
+    if version:
+        from histoseek import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    try:
+        code = app(given, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except HistoseekError as error:
+        code = error.exit_code
+        _complain(str(error), debug)
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted; what was committed is kept", debug)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the outermost door: a user is shown a sentence, not a traceback
+        _complain(f"this is a bug: {type(error).__name__}: {error}; run again with --debug and report it", debug)
+        code = BUG
+    sys.exit(code or 0)
+
+
+def _complain(message: str, debug: bool) -> None:
+    if debug:
+        raise
+    typer.echo(f"histoseek: {message}", err=True)

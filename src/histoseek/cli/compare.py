@@ -1,0 +1,32 @@
+"""histoseek compare REPORT..."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from histoseek.cli.output import note
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("compare")(compare)
+
+
+def compare(
+    reports: Annotated[list[Path], typer.Argument(help="Report folders over the same queries.")],
+    metric: Annotated[list[str] | None, typer.Option(help="A metric to compare, as in mAP@10; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the tables into this Markdown file.")] = None,
+) -> None:
+    """Put reports side by side and test their differences, paired by query, Holm-corrected."""
+    from histoseek.evaluate import METRICS, Report, named_reports
+    from histoseek.evaluate import compare as compare_reports
+
+    read = [(path, Report.read(path)) for path in reports]
+    comparison = compare_reports(named_reports(read), metric or METRICS)
+    typer.echo(comparison.markdown())
+    if out is not None:
+        comparison.write(out)
+        note(f"wrote {out}")

@@ -1,0 +1,65 @@
+"""histoseek encoders list | info | export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from histoseek.cli.output import note, show_rows
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    verbs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What can be loaded, its licence; export.")
+    verbs.command("list")(list_)
+    verbs.command("info")(info)
+    verbs.command("export")(export)
+    app.add_typer(verbs, name="encoders")
+
+
+def list_(as_json: Annotated[bool, typer.Option("--json", help="One JSON object an encoder.")] = False) -> None:
+    """List encoders known by name: licence, whether gated, whether they read words."""
+    from histoseek.encoders import known_encoders
+
+    commercial = {True: "yes", False: "no", None: "unclear"}
+    rows = [
+        {
+            "name": card.name,
+            "text": "yes" if card.has_text else "no",
+            "dim": card.dim,
+            "gated": "yes" if card.gated else "no",
+            "commercial use": commercial[card.commercial_use],
+            "licence": card.licence,
+            "about": card.about,
+        }
+        for card in known_encoders()
+    ]
+    show_rows(rows, as_json)
+    note("any other hf:NAME of the CLIP family, ViT, DINOv2 or ResNet, and any encoder folder, can be loaded too")
+
+
+def info(
+    encoder: Annotated[str, typer.Argument(help="A name or a folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Load an encoder and say all that is known of it."""
+    from histoseek.encoders import describe, load_encoder
+
+    about = describe(load_encoder(encoder))
+    rows = [about] if as_json else [{"what": name, "value": str(value)} for name, value in about.items()]
+    show_rows(rows, as_json)
+
+
+def export(
+    encoder: Annotated[str, typer.Argument(help="A name, or a model folder in the hub's format.")],
+    out: Annotated[Path, typer.Option("--out", help="The encoder folder to write.")],
+    mpp: Annotated[float | None, typer.Option(help="The scale its views are to have, µm per pixel.")] = None,
+) -> None:
+    """Write an encoder as an encoder folder that runs without PyTorch, and prove that it gives the same vectors."""
+    from histoseek.encoders import export_encoder
+
+    exported = export_encoder(encoder, out, mpp=mpp)
+    words = "" if exported.text_cosine is None else f", texts {exported.text_cosine:.6f}"
+    typer.echo(f"wrote {exported.folder}; smallest cosine with the original: images {exported.image_cosine:.6f}{words}")

@@ -1,0 +1,60 @@
+"""histoseek evaluate INDEX --queries M [--protocol ...] --out report/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from histoseek.cli.output import note, show_rows
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write the report into.")],
+    queries: Annotated[Path | None, typer.Option(help="A manifest of queries; without it the index's own.")] = None,
+    where: Annotated[str | None, typer.Option(help="Only queries that fulfil this, as in: split = 'test'.")] = None,
+    gallery: Annotated[str | None, typer.Option(help="Only these items can be found, as in: split = 'train'.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="split (with --queries) or leave-group-out (without), unless stated.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="The column that decides what is relevant.")] = "label",
+    n_bootstrap: Annotated[int, typer.Option(help="Rounds of drawing groups for the intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of those rounds.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a metric.")] = False,
+) -> None:
+    """Measure how well an archive finds items with the label of the query, never a patient by itself."""
+    import histoseek.evaluate as rooms
+    from histoseek.index import Index
+    from histoseek.items import Manifest
+
+    opened = Index.open(index)
+    asked = where if queries is None else Manifest.read(queries).where(where)
+    chosen = protocol or ("leave-group-out" if queries is None else "split")
+    settings: rooms.SettingOptions = {"label": label, "gallery": gallery, "n_bootstrap": n_bootstrap, "seed": seed}
+    settings["protocol"] = cast("rooms.ProtocolName", chosen)
+    report = rooms.evaluate(opened, asked, **settings)
+    report.write(out, opened.manifest.root)
+    rows = [
+        {
+            "metric": name,
+            "mean": score.value,
+            "95 %": f"{score.low:.3f}–{score.high:.3f}",
+            "macro": report.macro[name].value,
+            "macro 95 %": f"{report.macro[name].low:.3f}–{report.macro[name].high:.3f}",
+        }
+        for name, score in report.scores.items()
+    ]
+    show_rows(rows, as_json)
+    facts = report.protocol
+    note(
+        f"{facts['protocol']}: {facts['queries']} queries of {facts['query groups']} groups against "
+        f"{facts['gallery items']} items; excluded: {facts['exclusion']}; encoder {facts['encoder']}, "
+        f"{facts['precision']}; wrote {out / 'report.html'}"
+    )

@@ -1,0 +1,87 @@
+"""histoseek info PATH."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from histoseek.cli.output import show_rows
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("info")(info)
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="An index, a report, an encoder folder, a manifest or an image.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Say what lies at a path."""
+    about = _describe(path)
+    show_rows([about] if as_json else [{"what": name, "value": str(value)} for name, value in about.items()], as_json)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    from histoseek.errors import InputError
+
+    if not path.exists():
+        raise InputError(f"there is nothing at {path}")
+    if (path / "index.json").is_file() or (path / "building.json").is_file():
+        return _index(path)
+    if (path / "scores.json").is_file():
+        from histoseek.evaluate import Report
+
+        report = Report.read(path)
+        return {"kind": "report", **report.protocol, **report.provenance}
+    if (path / "encoder.json").is_file() or (path / "config.json").is_file():
+        from histoseek.encoders import describe, load_encoder
+
+        return {"kind": "encoder", **describe(load_encoder(path))}
+    if path.is_dir():
+        raise InputError(f"{path} is neither an index, a report nor an encoder folder")
+    if path.suffix.lower() in (".parquet", ".csv"):
+        return _manifest(path)
+    from histoseek.imaging import read_size
+
+    width, height, mpp = read_size(path)
+    return {"kind": "image", "width": width, "height": height, "mpp": mpp or "unknown"}
+
+
+def _index(path: Path) -> dict[str, Any]:
+    from histoseek.index import Index
+
+    index = Index.open(path)
+    about = index.about
+    return {
+        "kind": "index",
+        "items": about.n_items,
+        "skipped": about.n_skipped,
+        "encoder": about.encoder,
+        "text": "yes" if about.has_text else "no",
+        "precision": about.fingerprint.precision,
+        "fingerprint": about.fingerprint.digest,
+        "view": f"{about.fingerprint.preprocessing.view_px} px at {about.fingerprint.preprocessing.mpp} µm/px",
+        "scales": dict(about.scales),
+        "images": about.root,
+        "columns": ", ".join(index.rows.items.schema.names),
+        "first id": index.rows.items["id"][0].as_py(),
+        "created": about.created,
+        **{name: about.facts[name] for name in ("title", "licence", "source") if name in about.facts},
+    }
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    from histoseek.items import Manifest
+
+    manifest = Manifest.read(path)
+    return {
+        "kind": "manifest",
+        "items": len(manifest),
+        "images": str(manifest.root),
+        "columns": ", ".join(manifest.columns),
+        "audit": "; ".join(finding.message for finding in manifest.audit().findings) or "nothing found",
+        **{name: value for name, value in manifest.facts.items() if isinstance(value, str)},
+    }

@@ -1,0 +1,66 @@
+"""histoseek prepare DATASET SOURCE --out m.parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperCommand
+
+from histoseek.cli.output import note, progress
+
+
+class _WithOptions(TyperCommand):
+    """Ends its help with the datasets and their own options, which are looked up only then."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help(ctx, formatter)
+        from histoseek.datasets import dataset_names, find_dataset
+
+        with formatter.section("Datasets and their options (-o KEY=VALUE)"):
+            for name in dataset_names():
+                dataset = find_dataset(name)
+                formatter.write_text(f"{name}: {dataset.title}. Licence: {dataset.licence}")
+                with formatter.indentation():
+                    for option in dataset.options:
+                        formatter.write_text(str(option))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("prepare", cls=_WithOptions)(prepare)
+
+
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="folder, csv, bracs, crc, bach, nct-crc, breakhis.")],
+    source: Annotated[Path, typer.Argument(help="The folder (or table, for csv) as it was downloaded.")],
+    out: Annotated[Path, typer.Option("--out", help="The manifest to write.")],
+    mpp: Annotated[float | None, typer.Option(help="µm per pixel of every image, where you know it.")] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", "-o", help="An option of the dataset.")] = None,
+) -> None:
+    """Make a manifest of a dataset: counts, groups and leaks are checked; images are neither copied nor changed."""
+    from histoseek.datasets import prepare_with_report
+    from histoseek.errors import InputError
+    from histoseek.items import write_skipped
+
+    if out.suffix != ".parquet":
+        raise InputError(f"the manifest is a Parquet file: write --out {out.with_suffix('.parquet')}")
+    options: dict[str, Any] = {}
+    for pair in option or ():
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise InputError(f"option {pair!r} is not of the form KEY=VALUE")
+        options[key] = value
+    with progress("measuring") as tell:
+        prepared = prepare_with_report(dataset, source, mpp=mpp, progress=tell, **options)
+    prepared.manifest.write(out)
+    skipped_path = out.with_name("skipped.csv")
+    write_skipped(skipped_path, prepared.skipped)
+    for line in prepared.summary.lines():
+        typer.echo(line)
+    note(f"wrote {out}; next: histoseek index {out} --out {out.with_suffix('.index')}")
+    if prepared.skipped:
+        note(f"{len(prepared.skipped)} files were skipped; the reasons stand in {skipped_path}")
+        raise typer.Exit(1)

@@ -1,0 +1,107 @@
+"""histoseek search INDEX (--image F | --text T | --item ID) ... [-k] [--where] [--sheet hits.png] [--json]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import click
+import typer
+from typer.core import TyperCommand
+
+from histoseek.cli.output import note, show_rows
+
+KINDS = ("--image", "--text", "--item")
+_MARK = "\x1f"
+
+
+class _Ordered(TyperCommand):
+    """Reads --minus and --weight as belonging to the example that follows, which click's parser cannot."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, examples_in_order(args))
+
+
+def examples_in_order(args: list[str]) -> list[str]:
+    """Rewrite `--minus --weight 2 --item 42` as one hidden option that carries kind, weight and value."""
+    rewritten: list[str] = []
+    sign, weight = "+", ""
+    left = iter(args)
+    for argument in left:
+        name, equals, value = argument.partition("=")
+        if argument == "--minus":
+            sign = "-"
+        elif name == "--weight":
+            weight = value if equals else next(left, "")
+        elif name in KINDS:
+            value = value if equals else next(left, "")
+            rewritten += ["--example", _MARK.join((name[2:], sign, weight, value))]
+            sign, weight = "+", ""
+        else:
+            rewritten.append(argument)
+    if sign == "-" or weight:
+        raise click.UsageError("--minus and --weight come before the example they belong to, as in: --minus --item 42")
+    return rewritten
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("search", cls=_Ordered)(search)
+
+
+def search(
+    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    image: Annotated[list[str] | None, typer.Option(help="Looks like this image file.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Looks like these words (encoders with text).")] = None,
+    item: Annotated[list[str] | None, typer.Option(help="Looks like this item of the archive, by id.")] = None,
+    minus: Annotated[bool, typer.Option("--minus", help="The next example is one to get away from.")] = False,
+    weight: Annotated[float | None, typer.Option(help="Weight of the next example (1; 0.5 after --minus).")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
+    where: Annotated[str | None, typer.Option(help="Filter, as in: label != 'Normal' AND mpp < 0.6.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="µm per pixel of the query images.")] = None,
+    exclude_group: Annotated[
+        bool | None, typer.Option("--exclude-group/--keep-group", help="Leave out the patient of the query's items.")
+    ] = None,
+    per_group: Annotated[int | None, typer.Option(help="At most so many hits of one patient.")] = None,
+    per_slide: Annotated[int | None, typer.Option(help="At most so many hits of one slide.")] = None,
+    collapse: Annotated[bool, typer.Option("--collapse", help="Show identical images once.")] = False,
+    min_score: Annotated[float | None, typer.Option(help="Leave out hits with a lower cosine.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the hits into this picture.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the hits into this CSV file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
+    example: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Find the items of an archive that look like an image, words, or another item; several examples add up."""
+    from histoseek.index import Index, RuleOptions
+
+    rules = {"k": k, "where": where, "exclude_group": exclude_group, "per_group": per_group, "per_slide": per_slide}
+    rules |= {"collapse": collapse, "min_score": min_score}
+    examples = [_example(packed, mpp) for packed in example or ()]
+    hits = Index.open(index).search(examples, **cast("RuleOptions", rules))
+    columns = ["rank", "score", "label", "group", "id"]
+    show_rows(hits.rows(), as_json, columns)
+    if not hits:
+        note("nothing was found: the filter or the minimum score leaves no item")
+    vote = hits.vote()
+    if vote.label is not None and not as_json:
+        shares = ", ".join(f"{label} {n} (of {vote.groups[label]} groups)" for label, n in vote.counts.items())
+        note(f"labels among the hits: {shares}. Research use only, never a diagnosis.")
+    if csv is not None:
+        hits.to_csv(csv)
+        note(f"wrote {csv}")
+    if sheet is not None:
+        shown = next((one.value for one in examples if one.kind == "image"), None)
+        hits.sheet(sheet, cast("Any", shown))
+        note(f"wrote {sheet}")
+
+
+def _example(packed: str, mpp: float | None) -> Any:
+    from histoseek.errors import InputError
+    from histoseek.index import MINUS, Example
+
+    kind, sign, weight, value = packed.split(_MARK, 3)
+    try:
+        size = abs(float(weight)) if weight else (-MINUS if sign == "-" else 1.0)
+    except ValueError as error:
+        raise InputError(f"--weight needs a number, not {weight!r}") from error
+    return Example(cast("Any", kind), value, -size if sign == "-" else size, mpp if kind == "image" else None)

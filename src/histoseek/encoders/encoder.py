@@ -1,0 +1,137 @@
+"""What every encoder offers: pixels or words in, unit vectors out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoseek.errors import EncoderError
+
+EMBEDDING_FORMAT = 1
+"""Raised whenever the same pixels would come out as another vector for a reason of ours."""
+
+Precision = Literal["f32", "bf16", "f16", "int8"]
+Interpolation = Literal["bicubic", "bilinear", "lanczos"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a person asks for an encoder; None leaves a choice to the encoder.
+
+    `threads` counts processor threads, `batch` views per pass; `mpp` overrides the scale (µm per pixel) of the views.
+
+    Raises:
+        EncoderError: a value makes no sense.
+    """
+
+    precision: Precision = "f32"
+    threads: int | None = None
+    batch: int | None = None
+    mpp: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise EncoderError(f"precision {self.precision!r} is unknown; choose {', '.join(get_args(Precision))}")
+        for name, number in (("threads", self.threads), ("batch", self.batch)):
+            if number is not None and number < 1:
+                raise EncoderError(f"{name} is {number}; give a number of at least 1")
+        if self.mpp is not None and not 0.05 <= self.mpp <= 20:
+            raise EncoderError(
+                f"mpp is {self.mpp:g}; tissue is seen at 0.05 to 20 µm per pixel, 0.5 is a 20x objective"
+            )
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How tissue becomes the encoder's input.
+
+    A view is `view_px` × `view_px` pixels at `mpp` µm per pixel, resized with the antialiased `interpolation`;
+    values are scaled to [0, 1], then `mean` is taken off and `std` divided by, channel by channel.
+    """
+
+    view_px: int
+    mpp: float
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    interpolation: Interpolation = "bicubic"
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """What a person should know before using an encoder; `dim` is the length of its vectors."""
+
+    name: str
+    dim: int
+    has_text: bool
+    licence: str
+    commercial_use: bool | None
+    gated: bool = False
+    source: str = ""
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """All that decides which vector an image gets; two encoders with equal fingerprints are interchangeable."""
+
+    encoder: str
+    weights_sha256: str
+    preprocessing: Preprocessing
+    precision: Precision = "f32"
+    embedding_format: int = EMBEDDING_FORMAT
+
+    @property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 over everything but the name."""
+        content = {key: value for key, value in asdict(self).items() if key != "encoder"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Encoder(Protocol):
+    """Pixels or words → unit vectors."""
+
+    @property
+    def card(self) -> EncoderCard:
+        """What a person should know about it."""
+        ...
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What decides its vectors."""
+        ...
+
+    def embed_images(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed views `[view_px, view_px, 3]` as unit rows `[N, D]`."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts as unit rows `[N, D]`; an encoder without a text tower raises `EncoderError`."""
+        ...
+
+
+def unit_rows(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Scale the rows of `[N, D]` to length one; a zero row stays zero.
+
+    Raises:
+        EncoderError: a value is not finite.
+    """
+    rows = np.asarray(vectors, dtype=np.float32)
+    if not np.isfinite(rows).all():
+        raise EncoderError("the encoder returned values that are not finite; try --precision f32")
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return unit
+
+
+def no_text_tower(card: EncoderCard) -> EncoderError:
+    """Say that an encoder cannot read words, and which kind can."""
+    return EncoderError(
+        f"encoder {card.name!r} has no text tower, so it cannot search by words; "
+        "index with a dual encoder instead, for example --encoder hf:openai/clip-vit-base-patch16"
+    )

@@ -1,0 +1,163 @@
+"""From a name or a path to an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from histoseek.encoders.encoder import Encoder, Precision, Settings
+from histoseek.encoders.encoder_json import FILE_NAME
+from histoseek.encoders.known import known_encoders
+from histoseek.errors import EncoderError
+
+GROUP = "histoseek.encoders"
+"""Entry points of this group add families: each is a function (what follows the colon, Settings) → Encoder."""
+
+BUNDLED: dict[str, Path] = {}
+"""Encoder folders that ship with Histoseek, by name."""
+
+Family = Callable[[str, Settings], Encoder]
+
+
+def load_encoder(
+    name: str | Path,
+    *,
+    precision: Precision = "f32",
+    threads: int | None = None,
+    batch: int | None = None,
+    mpp: float | None = None,
+) -> Encoder:
+    """Load an encoder: `color`, `hf:ORGANISATION/MODEL`, `openclip:MODEL/CHECKPOINT`, or a folder.
+
+    A folder is an encoder folder (`encoder.json`) or a model folder in the hub's format (`config.json`). `precision`
+    is part of the fingerprint; `threads` and `batch` are speed only; `mpp` overrides the scale of views, µm per pixel.
+
+    Raises:
+        EncoderError: nothing goes by that name, an extra is missing, or the encoder cannot do what is asked.
+        DamagedError: the encoder folder is incomplete or altered.
+    """
+    settings = Settings(precision, threads, batch, mpp)
+    if isinstance(name, Path) or Path(name).is_dir():
+        return _folder(Path(name), settings)
+    if name in BUNDLED:
+        return _folder(BUNDLED[name], settings)
+    family, colon, rest = name.partition(":")
+    if family in FAMILIES and bool(colon) == FAMILIES[family].takes_name:
+        return FAMILIES[family].load(rest, settings)
+    for entry in _outsiders():
+        if entry.name == family:
+            return _outside(entry, rest, settings)
+    raise _unknown(name)
+
+
+def _folder(path: Path, settings: Settings) -> Encoder:
+    if (path / FILE_NAME).is_file():
+        from histoseek.encoders.folder import FolderEncoder
+
+        return FolderEncoder(path, settings)
+    if (path / "config.json").is_file():
+        with _extra("torch"):
+            from histoseek.encoders.huggingface import load_folder
+        return load_folder(path, settings)
+    if not path.is_dir():
+        raise EncoderError(f"there is no folder {path}; give the path of an encoder folder")
+    raise EncoderError(
+        f"{path} is no encoder: it holds neither {FILE_NAME} (an encoder folder) nor config.json (a model folder); "
+        "write one with `histoseek encoders export NAME --out DIR`"
+    )
+
+
+def _color(_: str, settings: Settings) -> Encoder:
+    from histoseek.encoders.color import ColorEncoder
+
+    return ColorEncoder(settings)
+
+
+def _huggingface(rest: str, settings: Settings) -> Encoder:
+    with _extra("torch"):
+        from histoseek.encoders.huggingface import load_folder, load_hub
+    return load_folder(Path(rest), settings) if Path(rest).is_dir() else load_hub(rest, settings)
+
+
+def _openclip(rest: str, settings: Settings) -> Encoder:
+    from histoseek.encoders.openclip_name import parse_openclip_name
+
+    parse_openclip_name(rest)
+    with _extra("openclip"):
+        from histoseek.encoders.openclip import load_openclip
+    return load_openclip(rest, settings)
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A family of encoders: how it loads and how its names are written."""
+
+    load: Family
+    form: str
+
+    @property
+    def takes_name(self) -> bool:
+        """Whether a colon and a name follow the family's own."""
+        return ":" in self.form
+
+
+FAMILIES = {
+    "color": BuiltIn(_color, "color"),
+    "hf": BuiltIn(_huggingface, "hf:ORGANISATION/MODEL"),
+    "openclip": BuiltIn(_openclip, "openclip:MODEL/CHECKPOINT"),
+}
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Turn the import error of a package that an extra brings into a sentence that names the extra."""
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "histoseek":
+            raise
+        raise EncoderError(
+            f"this encoder needs the {name} extra ({package or error} is missing): pip install 'histoseek[{name}]'"
+        ) from error
+
+
+def _outsiders() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=GROUP))
+
+
+def _outside(entry: EntryPoint, rest: str, settings: Settings) -> Encoder:
+    try:
+        load: Family = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise EncoderError(f"encoder family {entry.name!r} ({entry.value}) cannot be imported: {error}") from error
+    return load(rest, settings)
+
+
+def _unknown(name: str) -> EncoderError:
+    outside = [entry.name for entry in _outsiders()]
+    candidates = [*(card.name for card in known_encoders()), *BUNDLED, *outside]
+    # A hub name without its family is the likeliest slip.
+    guesses = [c for c in candidates if name and c.partition(":")[2] == name] or get_close_matches(
+        name, candidates, 1, 0.6
+    )
+    hint = f"did you mean {guesses[0]!r}? " if guesses else ""
+    forms = [*BUNDLED, *(family.form for family in FAMILIES.values()), *outside, "the path of an encoder folder"]
+    return EncoderError(f"no encoder {name!r}: {hint}Histoseek loads {', '.join(forms)}; see `histoseek encoders list`")
+
+
+def describe(encoder: Encoder) -> dict[str, Any]:
+    """Say all that is known of an encoder, in plain values: card, preprocessing, precision and fingerprint."""
+    fingerprint = encoder.fingerprint
+    return {
+        **asdict(encoder.card),
+        **asdict(fingerprint.preprocessing),
+        "precision": fingerprint.precision,
+        "weights_sha256": fingerprint.weights_sha256,
+        "fingerprint": fingerprint.digest,
+    }

@@ -1,0 +1,36 @@
+"""What follows `openclip:`, taken apart without open_clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from histoseek.errors import EncoderError
+
+
+@dataclass(frozen=True)
+class OpenClipName:
+    """Either a hub model (`hub`), or a built-in `architecture` with a `checkpoint`: a published tag or a local path."""
+
+    architecture: str = ""
+    checkpoint: str = ""
+    hub: str | None = None
+
+
+def parse_openclip_name(name: str) -> OpenClipName:
+    """Take apart `MODEL/TAG`, `MODEL/PATH.safetensors` or `hf-hub:ORGANISATION/NAME`.
+
+    Raises:
+        EncoderError: the name has another form.
+    """
+    hub = name.removeprefix("hf-hub:")
+    if hub != name:
+        if len([part for part in hub.split("/") if part]) == 2:
+            return OpenClipName(hub=hub)
+    else:
+        architecture, _, checkpoint = name.partition("/")
+        if architecture and checkpoint:
+            return OpenClipName(architecture, checkpoint)
+    raise EncoderError(
+        f"'openclip:{name}' is not an open_clip name; write openclip:MODEL/CHECKPOINT, for example "
+        "openclip:ViT-B-32/laion2b_s34b_b79k, or openclip:hf-hub:ORGANISATION/NAME"
+    )

@@ -1,0 +1,104 @@
+"""An encoder that runs in PyTorch, whatever library its towers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from histoseek.encoders.encoder import EncoderCard, Fingerprint, Settings, no_text_tower, unit_rows
+from histoseek.encoders.pixels import normalised, spans, stacked
+from histoseek.encoders.words import Words
+from histoseek.errors import EncoderError
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Towers:
+    """The networks: `image` takes `[N, 3, P, P]`, `text` takes token ids `[N, L]` (and a mask); both give `[N, D]`."""
+
+    image: torch.nn.Module
+    text: torch.nn.Module | None = None
+    words: Words | None = None
+
+
+class TorchEncoder:
+    """Two towers, or one, on the graphics card when there is one, else on the processor."""
+
+    def __init__(self, card: EncoderCard, fingerprint: Fingerprint, towers: Towers, settings: Settings) -> None:
+        self._card, self._fingerprint, self._batch = card, fingerprint, settings.batch or BATCH
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._dtype = _dtype(fingerprint.precision, self._device)
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self._towers = towers
+        for tower in (towers.image, towers.text):
+            if tower is not None:
+                tower.eval().to(self._device)
+
+    @property
+    def card(self) -> EncoderCard:
+        """What a person should know about it."""
+        return self._card
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What decides its vectors."""
+        return self._fingerprint
+
+    @property
+    def towers(self) -> Towers:
+        """The networks, for export and training."""
+        return self._towers
+
+    def embed_images(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed views `[view_px, view_px, 3]` as unit rows `[N, D]`."""
+        preprocessing = self._fingerprint.preprocessing
+        pixels = stacked(views, preprocessing.view_px)
+        return self._rows(
+            len(pixels),
+            lambda span: self._towers.image(pixel_values=self._tensor(normalised(pixels[span], preprocessing))),
+        )
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts as unit rows `[N, D]`; raises `EncoderError` without a text tower."""
+        tower, words = self._towers.text, self._towers.words
+        if tower is None or words is None:
+            raise no_text_tower(self._card)
+        tokens = words.tokens(texts)
+        return self._rows(
+            len(texts), lambda span: tower(**{name: self._tensor(array[span]) for name, array in tokens.items()})
+        )
+
+    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+    def _rows(self, n: int, embed: Callable[[slice], torch.Tensor]) -> NDArray[np.float32]:
+        rows = np.zeros((n, self._card.dim), np.float32)
+        # TF32 would round float32 convolutions to 10 bits without being asked.
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            for span in spans(n, self._batch):
+                with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None):
+                    output = embed(span)
+                rows[span] = output.float().cpu().numpy()
+        return unit_rows(rows)
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Type to compute in; None is float32.
+
+    Raises:
+        EncoderError: PyTorch does not compute in it here.
+    """
+    types = {"f32": None, "bf16": torch.bfloat16} | ({"f16": torch.float16} if device.type == "cuda" else {})
+    if precision not in types:
+        raise EncoderError(
+            f"PyTorch on this machine's {device.type} computes in {', '.join(types)}, not {precision}; "
+            "choose one with --precision"
+        )
+    return types[precision]

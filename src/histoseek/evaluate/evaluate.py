@@ -1,0 +1,177 @@
+"""Evaluating an index: honest retrieval figures with intervals."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from histoseek import metrics
+from histoseek.errors import InputError
+from histoseek.evaluate.bootstrap import draw_groups, macro_means, resampled_means, scores_of
+from histoseek.evaluate.provenance import provenance_of
+from histoseek.evaluate.ranking import Queries, Ranking, rank, take_queries
+from histoseek.evaluate.report import Report
+from histoseek.evaluate.settings import SettingOptions, Settings
+from histoseek.evaluate.words import evaluate_words
+from histoseek.index import Index
+from histoseek.items import Manifest
+
+CONFUSION_K = 5
+KNN = "kNN accuracy"
+KNN_K = 20
+_MEAN_NAMES = {"AP": "mAP", "MV": "mMV"}
+
+
+def evaluate(index: Index, queries: Manifest | str | None = None, **settings: Unpack[SettingOptions]) -> Report:
+    """Measure how well an index finds items with the label of the query.
+
+    `queries` is a manifest (its items are embedded unless the index holds them), a filter over the index's own
+    items, or None for all of them. Without a stated protocol, a manifest means "split" and the others
+    "leave-group-out". Queries without any relevant item in reach cannot be answered: they are counted and left out
+    of every figure. See `Settings` for the rest.
+
+    Raises:
+        InputError: a group on both sides of a split, an empty side, or a column that is not there.
+    """
+    if "protocol" not in settings:
+        settings["protocol"] = "split" if isinstance(queries, Manifest) else "leave-group-out"
+    chosen = Settings(**settings)
+    asked = take_queries(index, queries, chosen)
+    ranking = rank(index, asked, chosen)
+    answerable = ranking.n_relevant > 0
+    if not answerable.any():
+        raise InputError(
+            f"no query can be answered: no label in column {chosen.label!r} occurs in two groups; "
+            "choose another --label or --protocol"
+        )
+    per_query = _per_query(ranking, chosen)
+    names, values = list(per_query), np.column_stack(list(per_query.values()))[answerable]
+    groups, labels = ranking.groups[answerable], ranking.labels[answerable]
+    _, groups = np.unique(groups, return_inverse=True)
+    draws = draw_groups(int(groups.max()) + 1, chosen.n_bootstrap, chosen.seed)
+    shown = [_mean_name(name) for name in names]
+    one = np.ones((1, draws.shape[1]))
+    return Report(
+        scores=scores_of(shown, values.mean(axis=0), resampled_means(values, groups, draws)),
+        macro=scores_of(shown, macro_means(values, groups, labels, one)[0], macro_means(values, groups, labels, draws)),
+        per_class=_per_class(shown, values, labels, ranking.names),
+        confusion=_confusion(ranking, answerable),
+        protocol=_protocol(index, asked, ranking, chosen),
+        provenance=provenance_of(index.about.fingerprint),
+        text=evaluate_words(index, asked, ranking, chosen) if index.about.has_text else {},
+        per_query=_table(index, asked, ranking, per_query),
+    )
+
+
+def _per_query(ranking: Ranking, settings: Settings) -> dict[str, NDArray[np.float64]]:
+    relevant, n_relevant = ranking.relevant, ranking.n_relevant
+    columns: dict[str, NDArray[np.float64]] = {}
+    for k in settings.ks:
+        columns[f"Acc@{k}"] = metrics.acc_at_k(relevant, k)
+        columns[f"P@{k}"] = metrics.precision_at_k(relevant, k)
+        columns[f"AP@{k}"] = metrics.ap_at_k(relevant, n_relevant, k)
+        columns[f"MV@{k}"] = (metrics.majority_vote(ranking.hit_labels, k) == ranking.labels).astype(float)
+        columns[f"nDCG@{k}"] = metrics.ndcg_at_k(relevant, n_relevant, k)
+    nearest = metrics.weighted_vote(ranking.hit_labels, ranking.scores, KNN_K)
+    columns[KNN] = (nearest == ranking.labels).astype(float)
+    return columns
+
+
+def _mean_name(name: str) -> str:
+    kind, at, k = name.partition("@")
+    return f"{_MEAN_NAMES.get(kind, kind)}{at}{k}"
+
+
+def _per_class(
+    shown: list[str], values: NDArray[np.float64], labels: NDArray[np.int64], names: tuple[str, ...]
+) -> dict[str, dict[str, float]]:
+    classes = {}
+    for label in np.unique(labels):
+        rows = values[labels == label]
+        classes[names[label]] = {"queries": float(len(rows))} | dict(
+            zip(shown, (float(value) for value in rows.mean(axis=0)), strict=True)
+        )
+    return classes
+
+
+def _confusion(ranking: Ranking, answerable: NDArray[np.bool_]) -> dict[str, Any]:
+    voted = metrics.majority_vote(ranking.hit_labels, CONFUSION_K)[answerable]
+    true = ranking.labels[answerable]
+    seen = np.unique(np.concatenate([true, voted[voted >= 0]]))
+    counts = [[int(((true == row) & (voted == column)).sum()) for column in seen] for row in seen]
+    return {"k": CONFUSION_K, "labels": [ranking.names[label] for label in seen], "counts": counts}
+
+
+def _protocol(index: Index, asked: Queries, ranking: Ranking, settings: Settings) -> dict[str, Any]:
+    gallery = index.allowed(settings.gallery)
+    inside = np.ones(len(index), dtype=bool) if gallery is None else gallery
+    held = index.rows.items.filter(pa.array(inside))
+    marks = index.about.fingerprint
+    excluded = "every item of the query's group" if settings.protocol == "leave-group-out" else "no group on both sides"
+    digests = set(held["sha256"].to_pylist()) - {None}
+    return {
+        "protocol": settings.protocol,
+        "label": settings.label,
+        "dataset": ", ".join(sorted({name for name in held["dataset"].to_pylist() if name})),
+        "gallery filter": settings.gallery or "none",
+        "gallery items": held.num_rows,
+        "gallery groups": len(set(held["group"].to_pylist())),
+        "queries": asked.items.num_rows,
+        "query groups": len(set(asked.items["group"].to_pylist())),
+        "classes": len(set(ranking.labels.tolist())),
+        "unanswerable queries (left out)": int((ranking.n_relevant == 0).sum()),
+        "queries without label (left out)": asked.n_unlabelled,
+        "unreadable queries (left out)": len(asked.skipped),
+        "queries whose picture is in the gallery": sum(d in digests for d in asked.items["sha256"].to_pylist())
+        if settings.protocol == "split"
+        else 0,
+        "exclusion": excluded,
+        "group stands for": ", ".join(sorted({name for name in held["group_source"].to_pylist() if name})),
+        "AP@k divides by": "min(k, relevant items in reach)",
+        "ties": "equal scores by row; equal votes to the label whose best hit ranks higher",
+        "kNN": f"{KNN_K} hits weighted exp(cosine / 0.07)",
+        "intervals": f"95 %, {settings.n_bootstrap} bootstrap rounds over groups",
+        "seed": settings.seed,
+        "encoder": marks.encoder,
+        "precision": marks.precision,
+        "view": f"{marks.preprocessing.view_px} px at {marks.preprocessing.mpp} µm/px",
+    }
+
+
+def _table(index: Index, asked: Queries, ranking: Ranking, per_query: dict[str, NDArray[np.float64]]) -> pa.Table:
+    """One row a query; the lists hold the hits, best first."""
+    columns: dict[str, Any] = {name: asked.items[name] for name in ("id", "path", "group")}
+    columns["label"] = pa.array([ranking.names[label] for label in ranking.labels])
+    boxes = asked.items.select(["box_x", "box_y", "box_width", "box_height"]).to_pylist()
+    columns["box"] = pa.array([_box(box) for box in boxes], pa.list_(pa.int64()))
+    columns["n_relevant"] = pa.array(ranking.n_relevant)
+    found = [row[row >= 0] for row in ranking.rows]
+    for name in ("id", "path"):
+        held = np.array(index.rows.items[name].to_pylist(), dtype=object)
+        columns[f"hit_{name}s"] = pa.array([list(held[row]) for row in found], pa.list_(pa.string()))
+    names = np.array([*ranking.names, None], dtype=object)
+    columns["hit_labels"] = pa.array([list(names[row]) for row in ranking.hit_labels], pa.list_(pa.string()))
+    columns["hit_scores"] = pa.array(
+        [row[: len(kept)].tolist() for row, kept in zip(ranking.scores, found, strict=True)], pa.list_(pa.float32())
+    )
+    axes = _principal_axes(asked.vectors)
+    columns |= {"map_x": axes[:, 0], "map_y": axes[:, 1]}
+    for name in [name for name in per_query if name.startswith("MV@")]:
+        voted = metrics.majority_vote(ranking.hit_labels, int(name[3:]))
+        columns[f"vote@{name[3:]}"] = pa.array([None if code < 0 else ranking.names[code] for code in voted])
+    return pa.table(columns | per_query)
+
+
+def _box(row: dict[str, int | None]) -> list[int | None] | None:
+    return None if row["box_x"] is None else list(row.values())
+
+
+def _principal_axes(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Vectors `[Q, D]` on their two axes of greatest variance, `[Q, 2]`."""
+    centred = vectors.astype(float) - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    flat: NDArray[np.float64] = centred @ axes[:, :-3:-1]
+    return flat if flat.shape[1] == 2 else np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))

@@ -1,0 +1,86 @@
+"""Views: the squares that an encoder looks at, laid over an image at the encoder's scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoseek.items import Box
+
+SLACK = 0.12
+"""A strip narrower than this part of a view gets no view of its own: the others are stretched over it."""
+
+
+class Reader(Protocol):
+    """Pixels at a place and a scale."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in level-0 pixels."""
+        ...
+
+    @property
+    def mpp(self) -> float | None:
+        """µm per pixel at level 0, None when unknown."""
+        ...
+
+    def read(
+        self, box: Box, out: tuple[int, int], interpolation: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
+    ) -> NDArray[np.uint8]:
+        """Read `box` at the size `out` (width, height), as RGB `[H, W, 3]`."""
+        ...
+
+
+class ViewPlan(NamedTuple):
+    """Where the views of a rectangle lie: squares of `side` level-0 pixels at the corners `corners`.
+
+    `scale` says how the scale was chosen: "matched" to the encoder's, "own" because the image is coarser than the
+    encoder wants and nothing is invented by enlarging it, or "fitted" because the image's scale is unknown.
+    """
+
+    side: int
+    corners: tuple[tuple[int, int], ...]
+    scale: Literal["matched", "own", "fitted"]
+
+
+def plan_views(width: int, height: int, mpp: float | None, view_px: int, view_mpp: float) -> ViewPlan:
+    """Lay views over a `width` × `height` rectangle (level-0 pixels), evenly spaced, in rows from the top left.
+
+    Neighbours overlap where the rectangle is no multiple of the view. A rectangle of unknown scale is covered by
+    views as large as its short side.
+    """
+    if mpp is None:
+        side, scale = min(width, height), "fitted"
+    else:
+        side = max(1, round(view_px * max(1.0, view_mpp / mpp)))
+        scale = "matched" if view_mpp >= mpp * 0.98 else "own"
+    corners = tuple((x, y) for y in _starts(height, side) for x in _starts(width, side))
+    return ViewPlan(side, corners, scale)  # type: ignore[arg-type]
+
+
+def read_views(
+    reader: Reader, box: Box, plan: ViewPlan, view_px: int, interpolation: Literal["bicubic", "bilinear", "lanczos"]
+) -> Iterator[NDArray[np.uint8]]:
+    """Read the views of a plan one by one, each `[view_px, view_px, 3]`; where tissue ends it is mirrored."""
+    for x, y in plan.corners:
+        part = Box(box.x + x, box.y + y, min(plan.side, box.width), min(plan.side, box.height))
+        shrink = view_px / plan.side
+        out = (max(1, round(part.width * shrink)), max(1, round(part.height * shrink)))
+        yield _mirrored(reader.read(part, out, interpolation), view_px)
+
+
+def _starts(length: int, side: int) -> list[int]:
+    n = max(1, math.ceil(length / side - SLACK))
+    return [round(at) for at in np.linspace(0, max(0, length - side), n)]
+
+
+def _mirrored(pixels: NDArray[np.uint8], view_px: int) -> NDArray[np.uint8]:
+    """Fill `[H, W, 3]` up to `[view_px, view_px, 3]`; glass or black beside a small RoI would look like a finding."""
+    height, width = pixels.shape[:2]
+    if (height, width) == (view_px, view_px):
+        return pixels
+    return np.pad(pixels, ((0, view_px - height), (0, view_px - width), (0, 0)), mode="symmetric")

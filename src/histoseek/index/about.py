@@ -1,0 +1,61 @@
+"""`index.json`: what an index says of itself; the file that makes the folder an index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from histoseek.encoders.encoder import Fingerprint, Preprocessing
+from histoseek.errors import DamagedError, InputError
+from histoseek.items import written_whole
+
+FORMAT = 1
+FILE = "index.json"
+DRAFT = "building.json"
+
+
+@dataclass(frozen=True)
+class About:
+    """What an index is made of: its encoder, where its pictures lie, how many items, and what was noted.
+
+    `scales` counts the items by how their scale was matched (`histoseek.imaging.ViewPlan`).
+    """
+
+    encoder: str
+    fingerprint: Fingerprint
+    dim: int
+    has_text: bool
+    root: str
+    manifest_digest: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    n_items: int = 0
+    n_skipped: int = 0
+    scales: Mapping[str, int] = field(default_factory=dict)
+    created: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        with written_whole(path) as draft:
+            draft.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> About:
+        """Read it back.
+
+        Raises:
+            DamagedError: it is no such file, or from another format.
+        """
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept.pop("format") != FORMAT:
+                raise InputError(f"{path} was written by another version of histoseek; build the index again")
+            marks = kept.pop("fingerprint")
+            how = marks.pop("preprocessing")
+            how = Preprocessing(**how | {"mean": tuple(how["mean"]), "std": tuple(how["std"])})
+            return cls(fingerprint=Fingerprint(**marks, preprocessing=how), **kept)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(f"{path} is damaged ({error}); build the index again") from error

@@ -1,0 +1,128 @@
+"""Hits: what a search found, best first."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from histoseek.items import Item, written_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One item found: `rank` from 1, `score` the cosine with the query."""
+
+    rank: int
+    score: float
+    item: Item
+
+
+@dataclass(frozen=True)
+class Vote:
+    """How the hits vote on a label: per label the number of hits and of distinct groups.
+
+    `label` has the most hits; between equals the one whose best hit ranks higher wins. It is None without labels.
+    """
+
+    label: str | None
+    counts: Mapping[str, int]
+    groups: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Hits(Sequence[Hit]):
+    """Hits in rank order, with the root that their paths start from and what was asked."""
+
+    hits: tuple[Hit, ...]
+    root: Path
+    query: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, at: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Hits: ...
+
+    def __getitem__(self, at: int | slice) -> Hit | Hits:
+        if isinstance(at, slice):
+            return Hits(self.hits[at], self.root, self.query)
+        return self.hits[at]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def path_of(self, hit: Hit) -> Path:
+        """Where the image of a hit lies."""
+        return self.root / hit.item.path
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One plain dictionary a hit: rank, score and every column of its item."""
+        return [_row(hit) for hit in self.hits]
+
+    def vote(self) -> Vote:
+        """Count labels among the hits; hits without a label have no voice."""
+        labels = [hit.item.label for hit in self.hits if hit.item.label is not None]
+        counts = Counter(labels)
+        pairs = {(hit.item.label, hit.item.group) for hit in self.hits if hit.item.label is not None}
+        groups = Counter(label for label, _ in pairs if label is not None)
+        best = max(counts, key=lambda label: (counts[label], -labels.index(label)), default=None)
+        return Vote(best, dict(counts.most_common()), dict(groups))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The rows as a pandas table; needs pandas, which a plain install leaves out."""
+        import pandas
+
+        return pandas.DataFrame(self.rows())
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """One JSON object with the query and the hits; written to `path` too when given."""
+        text = json.dumps({"query": dict(self.query), "hits": self.rows()}, indent=1, ensure_ascii=False, default=str)
+        return _written(text, path)
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """The rows as CSV with a header; written to `path` too when given."""
+        rows = self.rows()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["rank", "score", "id"])
+        writer.writeheader()
+        writer.writerows(rows)
+        return _written(text.getvalue(), path)
+
+    def sheet(self, path: str | Path | None = None, query: str | Path | Image.Image | None = None) -> Image.Image:
+        """Draw the hits as a contact sheet, the query's picture first when given; saved to `path` too when given."""
+        from histoseek.figures.sheet import draw_sheet
+
+        picture = draw_sheet(self, query)
+        if path is not None:
+            with written_whole(path) as draft:
+                picture.save(draft)
+        return picture
+
+
+def _row(hit: Hit) -> dict[str, Any]:
+    item = hit.item
+    row: dict[str, Any] = {"rank": hit.rank, "score": round(hit.score, 6)}
+    for name in ("id", "label", "group", "slide", "case", "split", "fold", "path", "mpp", "width", "height", "dataset"):
+        row[name] = getattr(item, name)
+    row["box"] = list(item.box) if item.box else None
+    return row | {"caption": item.caption} | dict(item.extra)
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        with written_whole(path) as draft:
+            draft.write_text(text, encoding="utf-8")
+    return text

@@ -1,0 +1,241 @@
+"""The index: an archive on disk that answers what looks like a picture, a text, or an item it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoseek.encoders import load_encoder
+from histoseek.encoders.encoder import Encoder, unit_rows
+from histoseek.errors import EncoderError, FingerprintError, InputError
+from histoseek.imaging import image_of, open_flat
+from histoseek.index.about import DRAFT, FILE, About
+from histoseek.index.build import Progress, build_index
+from histoseek.index.embedding import embed_image
+from histoseek.index.hits import Hit, Hits
+from histoseek.index.query import Example, RuleOptions, Rules
+from histoseek.index.selecting import select_rows
+from histoseek.items import Manifest, item_of, parse_filter
+from histoseek.stores import LanceStore, Rows
+
+if TYPE_CHECKING:
+    from histoseek.index.query import Picture
+
+
+class Index:
+    """An archive opened for searching.
+
+    The encoder that made it is loaded when a query needs it; another one is refused. Search sees the version that
+    was newest when the index was opened or `refresh` was called.
+    """
+
+    def __init__(self, path: str | Path, encoder: Encoder | None = None) -> None:
+        self.path = Path(path)
+        self.about = _read_about(self.path)
+        self._encoder = encoder
+        if encoder is not None:
+            _check_fingerprint(self.about, encoder)
+
+    @classmethod
+    def open(cls, path: str | Path, encoder: Encoder | None = None) -> Index:
+        """Open an index folder.
+
+        Raises:
+            InputError: there is no finished index at `path`.
+            FingerprintError: `encoder` is not the one that made it.
+        """
+        return cls(path, encoder)
+
+    @classmethod
+    def build(
+        cls,
+        manifest: Manifest,
+        encoder: Encoder | str,
+        out: str | Path,
+        *,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Index:
+        """Embed a manifest's items into a new index folder.
+
+        Images that cannot be read are left out and listed in `skipped.csv`. What is embedded is kept through Ctrl-C
+        and kill; `resume` goes on there. `progress` is called with items done and in all.
+
+        Raises:
+            InputError: `out` is in use, or no image could be read.
+            FingerprintError: resuming with another encoder.
+        """
+        chosen = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        build_index(manifest, chosen, out, resume=resume, progress=progress)
+        return cls(out, chosen)
+
+    def search(
+        self,
+        examples: Sequence[Example] = (),
+        *,
+        image: Picture | None = None,
+        text: str | None = None,
+        item: str | None = None,
+        mpp: float | None = None,
+        **rules: Unpack[RuleOptions],
+    ) -> Hits:
+        """Find the items nearest to an image, a text, an item of the index, or several `examples` together.
+
+        `image` is a path, a Pillow image or an array `[H, W, 3]`; `mpp` its scale (None: from the file, else
+        unknown). Several examples are weighed and added as unit vectors. The rules are those of `Rules`.
+
+        Raises:
+            InputError: nothing asked, no such item, or a wrong filter.
+            EncoderError: words asked of an image-only encoder.
+            ImageError: the query image cannot be read.
+        """
+        asked = list(examples)
+        given: tuple[tuple[Any, Any], ...] = (("image", image), ("text", text), ("item", item))
+        asked += [Example(kind, value, mpp=mpp) for kind, value in given if value is not None]
+        if not asked:
+            raise InputError("nothing is asked: give an image, a text, or the id of an item")
+        kept = Rules(**rules)
+        vector = self._combined(asked)
+        named = [row for one in asked if one.kind == "item" for row in [self._row_of(str(one.value))]]
+        found, scores = select_rows(self.rows, vector, kept, self.allowed(kept.where), named)
+        hits = [
+            Hit(rank, float(score), item_of(row))
+            for rank, (row, score) in enumerate(zip(self.rows.items.take(found).to_pylist(), scores, strict=True), 1)
+        ]
+        return Hits(tuple(hits), Path(self.about.root), _asked(asked, kept))
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that made this index, loaded when first needed."""
+        if self._encoder is None:
+            marks = self.about.fingerprint
+            encoder = load_encoder(self.about.encoder, precision=marks.precision, mpp=marks.preprocessing.mpp)
+            _check_fingerprint(self.about, encoder)
+            self._encoder = encoder
+        return self._encoder
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The items and vectors of the version that is searched."""
+        return LanceStore(self.path).rows()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The items of the index as a manifest."""
+        return Manifest(self.rows.items, Path(self.about.root), self.about.facts)
+
+    def __len__(self) -> int:
+        return int(self.rows.items.num_rows)
+
+    def refresh(self) -> None:
+        """See what was written since the index was opened."""
+        self.about = _read_about(self.path)
+        self.__dict__.pop("rows", None)
+        self.__dict__.pop("_row_by_id", None)
+
+    def allowed(self, where: str | None) -> NDArray[np.bool_] | None:
+        """Which rows fulfil a filter, `[N]`; None means all."""
+        if where is None:
+            return None
+        numbered = self.rows.items.append_column("_row", [np.arange(len(self))])
+        kept = numbered.filter(parse_filter(where, self.rows.items.schema))
+        mask = np.zeros(len(self), dtype=bool)
+        mask[kept["_row"].to_numpy()] = True
+        return mask
+
+    def rows_of(self, ids: Iterable[str]) -> NDArray[np.int64]:
+        """Row numbers of items by id; −1 for one that the index does not hold."""
+        return np.array([self._row_by_id.get(name, -1) for name in ids], dtype=np.int64)
+
+    def embed(self, example: Example) -> NDArray[np.float32]:
+        """The unit vector `[D]` of one example, its weight left aside."""
+        if example.kind == "item":
+            return self.rows.vectors(np.array([self._row_of(str(example.value))]))[0]
+        if example.kind == "text":
+            return self._embed_text(str(example.value))
+        if example.kind == "vector":
+            return self._given_vector(example.value)
+        return self._embed_picture(example)
+
+    def _combined(self, examples: Sequence[Example]) -> NDArray[np.float32]:
+        total = np.sum([one.weight * self.embed(one) for one in examples], axis=0, dtype=np.float64)
+        if np.linalg.norm(total) < 1e-6:
+            raise InputError("the examples cancel each other out; change their weights")
+        return unit_rows(total[None])[0]
+
+    def _embed_text(self, text: str) -> NDArray[np.float32]:
+        if not text.strip():
+            raise InputError("the text to search for is empty")
+        if not self.about.has_text:
+            raise EncoderError(
+                f"this index was made by {self.about.encoder!r}, which knows no words; index the images with a dual "
+                "encoder to search by text, for example --encoder hf:openai/clip-vit-base-patch16"
+            )
+        return self.encoder.embed_texts([text])[0]
+
+    def _embed_picture(self, example: Example) -> NDArray[np.float32]:
+        picture: Any = example.value
+        if isinstance(picture, np.ndarray):
+            picture = _image_from_array(picture)
+        flat = open_flat(picture) if isinstance(picture, (str, Path)) else image_of(picture, "the query image")
+        try:
+            return embed_image(flat, example.mpp if example.mpp is not None else flat.mpp, self.encoder)
+        finally:
+            flat.close()
+
+    def _given_vector(self, value: Any) -> NDArray[np.float32]:
+        vector = np.asarray(value, dtype=np.float32)
+        if vector.shape != (self.about.dim,) or not np.isfinite(vector).all() or not vector.any():
+            raise InputError(f"the vector must hold {self.about.dim} finite numbers, not shape {vector.shape}")
+        return unit_rows(vector[None])[0]
+
+    def _row_of(self, name: str) -> int:
+        row = self._row_by_id.get(name)
+        if row is None:
+            close = [known for known in self._row_by_id if name in known][:3]
+            hint = f"; did you mean {', '.join(close)}?" if close else "; histoseek info shows how ids look"
+            raise InputError(f"the index {self.path} has no item {name!r}{hint}")
+        return row
+
+    @cached_property
+    def _row_by_id(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.rows.items["id"].to_pylist())}
+
+
+def _read_about(path: Path) -> About:
+    if (path / DRAFT).is_file():
+        raise InputError(f"the index {path} is unfinished; finish it with: histoseek index MANIFEST --resume")
+    if not (path / FILE).is_file():
+        raise InputError(f"there is no index at {path}; make one with: histoseek index MANIFEST --out {path}")
+    return About.read(path / FILE)
+
+
+def _check_fingerprint(about: About, encoder: Encoder) -> None:
+    mine, theirs = about.fingerprint, encoder.fingerprint
+    if mine.digest != theirs.digest:
+        raise FingerprintError(
+            f"the index was made by encoder {mine.encoder!r} at {mine.precision} (fingerprint {mine.digest}), and "
+            f"{theirs.encoder!r} at {theirs.precision} (fingerprint {theirs.digest}) gives other vectors; "
+            f"use --encoder {about.encoder}, or build the index again"
+        )
+
+
+def _image_from_array(pixels: NDArray[Any]) -> Any:
+    from PIL import Image
+
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise InputError(f"a query array must be uint8 [H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
+    return Image.fromarray(pixels)
+
+
+def _asked(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:
+    def shown(value: Any) -> str:
+        return str(value) if isinstance(value, (str, Path)) else f"<{type(value).__name__}>"
+
+    asked = [{"kind": one.kind, "value": shown(one.value), "weight": one.weight} for one in examples]
+    return {"examples": asked, "rules": {name: value for name, value in vars(rules).items() if value is not None}}

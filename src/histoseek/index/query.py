@@ -1,0 +1,71 @@
+"""What is asked: examples with weights, and the rules that hits must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoseek.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    Picture = str | Path | Image.Image | NDArray[np.uint8]
+
+MINUS = -0.5
+"""The usual weight of a counter-example: whole, it would swamp what is asked for (Rocchio 1971 weighs it lower)."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One part of a query: an image, a text, the id of an item, or a vector; a negative weight pushes away."""
+
+    kind: Literal["image", "text", "item", "vector"]
+    value: Picture | str | Sequence[float] | NDArray[np.float32]
+    weight: float = 1.0
+    mpp: float | None = None
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.weight) or self.weight == 0:
+            raise InputError(f"the weight of an example must be a number other than 0, not {self.weight}")
+
+
+class RuleOptions(TypedDict, total=False):
+    """The fields of `Rules`, as keyword arguments of a search."""
+
+    k: int
+    where: str | None
+    exclude_group: bool | None
+    per_group: int | None
+    per_slide: int | None
+    collapse: bool
+    min_score: float | None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What hits must keep to.
+
+    `k` hits at most; `where` is a filter over the index's columns; `exclude_group` leaves out the groups of the
+    query's items (None: whenever the query names an item); at most `per_group` and `per_slide` hits of one group or
+    slide; `collapse` shows identical images once; hits score at least `min_score`.
+    """
+
+    k: int = 10
+    where: str | None = None
+    exclude_group: bool | None = None
+    per_group: int | None = None
+    per_slide: int | None = None
+    collapse: bool = False
+    min_score: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("k", "per_group", "per_slide"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name.replace('_', '-')} must be at least 1, not {value}")

@@ -1,0 +1,91 @@
+"""From scores to hits: who may be found, and how many of a kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from histoseek.index.query import Rules
+from histoseek.stores import Rows
+
+
+def select_rows(
+    rows: Rows, vector: NDArray[np.float32], rules: Rules, allowed: NDArray[np.bool_] | None, named: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows and scores of the hits, best first; `named` are the rows that the query itself consists of.
+
+    Rules that look at the hits before (so many of a group, identical images once) are kept by asking for more until
+    enough are left, so the answer is what going through the whole ranking would give.
+    """
+    mask = _without_query(rows.items, rules, allowed, named)
+    n_allowed = rows.items.num_rows if mask is None else int(mask.sum())
+    asked = rules.k
+    while True:
+        found = rows.nearest(vector[None], asked, mask)
+        keep = found.rows[0] >= 0
+        hits, scores = found.rows[0][keep], found.scores[0][keep]
+        if rules.min_score is not None:
+            hits, scores = hits[scores >= rules.min_score], scores[scores >= rules.min_score]
+        kept = _within_quotas(rows.items, hits, rules)
+        enough = len(kept) >= rules.k or asked >= n_allowed or len(hits) < asked
+        if enough:
+            return hits[kept][: rules.k], scores[kept][: rules.k]
+        asked = min(n_allowed, asked * 4)
+
+
+def same_group(items: pa.Table, named: Sequence[int]) -> NDArray[np.bool_]:
+    """Which rows share a group with any of the `named` rows, `[N]`."""
+    groups = items["group"].take(pa.array(named, pa.int64()))
+    return np.asarray(pc.is_in(items["group"], value_set=groups.combine_chunks()).to_numpy(), dtype=bool)
+
+
+def _without_query(
+    items: pa.Table, rules: Rules, allowed: NDArray[np.bool_] | None, named: Sequence[int]
+) -> NDArray[np.bool_] | None:
+    if not named:
+        return allowed
+    mask = np.ones(items.num_rows, dtype=bool) if allowed is None else allowed.copy()
+    if rules.exclude_group is None or rules.exclude_group:
+        mask &= ~same_group(items, named)
+    mask[list(named)] = False  # an item never answers itself
+    return mask
+
+
+def _within_quotas(items: pa.Table, hits: NDArray[np.int64], rules: Rules) -> NDArray[np.int64]:
+    """Positions in `hits` that are left when each group, slide and picture has used up its share."""
+    quotas: list[tuple[str, int]] = []
+    if rules.per_group is not None:
+        quotas.append(("group", rules.per_group))
+    if rules.per_slide is not None:
+        quotas.append(("slide", rules.per_slide))
+    if rules.collapse:
+        quotas.append(("content", 1))
+    if not quotas:
+        return np.arange(len(hits))
+    columns = {name: _keys(items, name, hits) for name, _ in quotas}
+    used: dict[str, Counter[Any]] = {name: Counter() for name, _ in quotas}
+    kept = []
+    for at in range(len(hits)):
+        keys = {name: columns[name][at] for name, _ in quotas}
+        if any(keys[name] is not None and used[name][keys[name]] >= most for name, most in quotas):
+            continue
+        for name, key in keys.items():
+            used[name][key] += 1
+        kept.append(at)
+        if len(kept) == rules.k:
+            break
+    return np.array(kept, dtype=np.int64)
+
+
+def _keys(items: pa.Table, name: str, hits: NDArray[np.int64]) -> list[Any]:
+    if name != "content":
+        return list(items[name].take(pa.array(hits)).to_pylist())
+    columns = ["sha256", "box_x", "box_y", "box_width", "box_height"]
+    rows = items.select(columns).take(pa.array(hits)).to_pylist()
+    return [tuple(row.values()) if row["sha256"] is not None else None for row in rows]

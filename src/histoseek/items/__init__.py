@@ -1,0 +1,23 @@
+"""Items and manifests: what there is to retrieve."""
+
+from histoseek.items.files import Skipped, sha256_of, write_skipped, written_whole
+from histoseek.items.filters import parse_filter
+from histoseek.items.item import Box, Item, Value
+from histoseek.items.manifest import Manifest
+from histoseek.items.table import MPP_RANGE, SCHEMA, item_of, table_of
+
+__all__ = [
+    "MPP_RANGE",
+    "SCHEMA",
+    "Box",
+    "Item",
+    "Manifest",
+    "Skipped",
+    "Value",
+    "item_of",
+    "parse_filter",
+    "sha256_of",
+    "table_of",
+    "write_skipped",
+    "written_whole",
+]

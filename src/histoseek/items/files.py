@@ -1,0 +1,75 @@
+"""Files that are written whole or not at all, and the list of what was skipped."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from histoseek.errors import InputError
+
+
+class Skipped(NamedTuple):
+    """Something that bulk work left out, and why."""
+
+    id: str
+    reason: str
+
+
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on a clean exit its content is flushed and takes the name `path`.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror}; choose another place with --out") from error
+    os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+        draft.chmod(0o666 & ~_umask())
+        flush_to_disk(draft)
+        draft.replace(target)
+        flush_to_disk(target.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Make a file's content, or a folder's list of names, outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_skipped(path: str | Path, skipped: Iterable[Skipped]) -> None:
+    """Write `skipped.csv`, also when it has no rows: an empty list is a statement."""
+    with written_whole(path) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(Skipped._fields)
+        writer.writerows(skipped)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

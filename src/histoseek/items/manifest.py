@@ -1,0 +1,158 @@
+"""The manifest: a table of items with the root their paths start from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from histoseek.errors import InputError
+from histoseek.items.files import written_whole
+from histoseek.items.filters import equals_filter, parse_filter
+from histoseek.items.item import Item
+from histoseek.items.table import SCHEMA, check_table, item_of, table_of
+
+if TYPE_CHECKING:
+    from histoseek.items.audit import Audit
+
+FORMAT = 1
+_METADATA_KEY = b"histoseek"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Items as an Arrow table, one row each; `root` is the folder that their paths start from.
+
+    `facts` travel with the table: dataset, licence, source and the notes made when it was prepared.
+    """
+
+    table: pa.Table
+    root: Path
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def from_items(cls, items: Iterable[Item], root: str | Path, facts: Mapping[str, Any] | None = None) -> Manifest:
+        """Make a manifest of items; raises `InputError` when two share an id."""
+        return cls(check_table(table_of(items), "the manifest"), Path(root).resolve(), dict(facts or {}))
+
+    @classmethod
+    def read(cls, path: str | Path, root: str | Path | None = None) -> Manifest:
+        """Read a manifest from Parquet, or from CSV with at least the columns `id` and `path`.
+
+        `root` replaces the one kept in the file; a CSV's root is its folder unless given.
+
+        Raises:
+            InputError: no such file, not a table, or a wrong row or column, which the message names.
+        """
+        source = Path(path)
+        if not source.is_file():
+            raise InputError(f"there is no manifest {source}; make one with: histoseek prepare DATASET SOURCE")
+        if source.suffix.lower() == ".csv":
+            table = _read_csv(source)
+            kept: dict[str, Any] = {"root": str(source.resolve().parent)}
+        else:
+            table, kept = _read_parquet(source)
+        where = Path(root).resolve() if root is not None else Path(kept.get("root", source.resolve().parent))
+        facts = kept.get("facts", {})
+        return cls(check_table(table, str(source)), where, facts if isinstance(facts, dict) else {})
+
+    def write(self, path: str | Path) -> None:
+        """Write the manifest as Parquet, whole or not at all."""
+        kept = {"format": FORMAT, "root": str(self.root), "facts": dict(self.facts)}
+        table = self.table.replace_schema_metadata({_METADATA_KEY: json.dumps(kept).encode()})
+        with written_whole(path) as draft:
+            pq.write_table(table, draft, compression="zstd")
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __iter__(self) -> Iterator[Item]:
+        for batch in self.table.to_batches(max_chunksize=4096):
+            yield from (item_of(row) for row in batch.to_pylist())
+
+    def __getitem__(self, row: int) -> Item:
+        return item_of(self.table.slice(range(len(self))[row], 1).to_pylist()[0])
+
+    def path_of(self, item: Item) -> Path:
+        """Absolute path of an item's image; raises `InputError` when the path leads out of the root."""
+        relative = PurePosixPath(item.path)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise InputError(f"item {item.id!r} has the path {item.path!r}, which leads out of {self.root}")
+        return self.root / relative
+
+    def where(self, condition: str | None = None, **equals: Any) -> Manifest:
+        """Keep the items that fulfil an SQL-like condition and every `column=value`.
+
+        A list of values means any of them, None means unknown.
+
+        Raises:
+            InputError: wrong syntax, or no such column.
+        """
+        kept = self.table
+        if condition is not None:
+            kept = kept.filter(parse_filter(condition, kept.schema))
+        if (expression := equals_filter(equals, kept.schema)) is not None:
+            kept = kept.filter(expression)
+        return Manifest(kept, self.root, self.facts)
+
+    def split(
+        self, fractions: Mapping[str, float], *, by: str = "group", stratify: str | None = "label", seed: int = 0
+    ) -> Manifest:
+        """Divide the items into named splits, whole groups at a time; see `histoseek.items.split.assign_splits`."""
+        from histoseek.items.split import assign_splits
+
+        names = assign_splits(self.table, fractions, by=by, stratify=stratify, seed=seed)
+        at = self.table.schema.get_field_index("split")
+        return Manifest(self.table.set_column(at, SCHEMA.field("split"), names), self.root, self.facts)
+
+    def audit(self) -> Audit:
+        """Look for what would make an evaluation dishonest; see `histoseek.items.audit`."""
+        from histoseek.items.audit import audit_table
+
+        return audit_table(self.table)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns, the user's own last."""
+        return tuple(self.table.schema.names)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the rows, in their order; the root and the facts do not count."""
+        hasher = hashlib.sha256()
+        for batch in self.table.to_batches(max_chunksize=4096):
+            hasher.update(json.dumps(batch.to_pylist(), sort_keys=True, default=str).encode())
+        return hasher.hexdigest()
+
+
+def _read_parquet(source: Path) -> tuple[pa.Table, dict[str, Any]]:
+    try:
+        table = pq.read_table(source)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{source} is no Parquet table ({reason}); make it anew with histoseek prepare") from error
+    raw = (table.schema.metadata or {}).get(_METADATA_KEY, b"{}")
+    try:
+        kept = json.loads(raw)
+    except ValueError:
+        kept = None
+    if not isinstance(kept, dict) or kept.get("format", FORMAT) != FORMAT:
+        raise InputError(f"{source} was written in another manifest format; make it anew with histoseek prepare")
+    return table, kept
+
+
+def _read_csv(source: Path) -> pa.Table:
+    from pyarrow import csv
+
+    text = {field.name: field.type for field in SCHEMA}
+    options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    try:
+        return csv.read_csv(source, convert_options=options)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{source} cannot be read as a CSV table: {str(error).split(chr(10))[0]}") from error

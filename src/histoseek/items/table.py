@@ -1,0 +1,190 @@
+"""Items as rows of an Arrow table, and the checks every such table passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histoseek.errors import InputError
+from histoseek.items.item import Box, Item
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("dataset", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("group", pa.string()),
+        pa.field("group_source", pa.string()),
+        pa.field("slide", pa.string()),
+        pa.field("case", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("fold", pa.int32()),
+        pa.field("box_x", pa.int64()),
+        pa.field("box_y", pa.int64()),
+        pa.field("box_width", pa.int64()),
+        pa.field("box_height", pa.int64()),
+        pa.field("mpp", pa.float64()),
+        pa.field("mpp_source", pa.string()),
+        pa.field("width", pa.int64()),
+        pa.field("height", pa.int64()),
+        pa.field("sha256", pa.string()),
+        pa.field("caption", pa.string()),
+    ]
+)
+"""The columns of every manifest; a user's own columns follow them."""
+
+MPP_RANGE = (0.05, 20.0)
+"""Resolutions outside are placeholders (72 dpi is 353 µm per pixel) and count as unknown."""
+
+RESERVED = ("vector", "_distance", "_rowid", "rank", "score")
+"""Names that an index or a list of hits needs for itself."""
+
+_BOX = ("box_x", "box_y", "box_width", "box_height")
+
+
+def table_of(items: Iterable[Item]) -> pa.Table:
+    """Write items as rows; extra columns get the type that fits all their values."""
+    rows = list(items)
+    extras = list(dict.fromkeys(name for item in rows for name in item.extra))
+    columns: dict[str, Any] = {}
+    for field in SCHEMA:
+        if field.name in _BOX:
+            at = _BOX.index(field.name)
+            values = [None if item.box is None else item.box[at] for item in rows]
+        else:
+            values = [getattr(item, field.name) for item in rows]
+        columns[field.name] = pa.array(values, field.type)
+    for name in extras:
+        columns[name] = _extra_column(name, [item.extra.get(name) for item in rows])
+    schema = pa.schema([*SCHEMA, *(pa.field(name, columns[name].type) for name in extras)])
+    return pa.table(columns, schema=schema)
+
+
+def item_of(row: Mapping[str, Any]) -> Item:
+    """Read one row back as an item; columns outside the schema become `extra`."""
+    box = None if row["box_x"] is None else Box(*(row[name] for name in _BOX))
+    known = {name: row[name] for name in SCHEMA.names if name not in _BOX}
+    extra = {name: value for name, value in row.items() if name not in SCHEMA.names}
+    return Item(**known, box=box, extra=extra)
+
+
+def check_table(table: pa.Table, name: str) -> pa.Table:
+    """Complete a table to the manifest's columns and types, or say which row and column is wrong.
+
+    Rows are counted from 1, without a header. Missing optional columns become NULL; a missing group becomes the
+    item itself.
+
+    Raises:
+        InputError: a missing or mistyped column, an empty or repeated id, or a value that cannot be.
+    """
+    for needed in ("id", "path"):
+        if needed not in table.schema.names:
+            raise InputError(f"{name} has no column {needed!r}; its columns are: {', '.join(table.schema.names)}")
+    twice = {column for column in table.schema.names if table.schema.names.count(column) > 1}
+    if twice:
+        raise InputError(f"{name} has more than one column {min(twice)!r}; rename one of them")
+    columns = {field.name: _cast(table, field, name) for field in SCHEMA}
+    for needed in ("id", "path"):
+        _no_empty(columns[needed], needed, name)
+    _no_repeats(columns["id"], name)
+    _fill_groups(columns)
+    _check_numbers(columns, name)
+    extras = [column for column in table.schema.names if column not in SCHEMA.names]
+    for column in extras:
+        if column in RESERVED:
+            raise InputError(f"{name} has a column {column!r}, a name that Histoseek needs; rename it")
+        columns[column] = _plain(table[column].combine_chunks(), column, name)
+    schema = pa.schema([*SCHEMA, *(pa.field(column, columns[column].type) for column in extras)])
+    return pa.table(columns, schema=schema)
+
+
+def _extra_column(name: str, values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _cast(table: pa.Table, field: pa.Field, name: str) -> pa.Array:
+    if field.name not in table.schema.names:
+        return pa.nulls(table.num_rows, field.type)
+    column = table[field.name].combine_chunks()
+    try:
+        return column.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        for row, value in enumerate(column, start=1):
+            try:
+                value.cast(field.type)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                raise InputError(
+                    f"{name}, row {row}, column {field.name!r}: {value.as_py()!r} is no {field.type}"
+                ) from error
+        raise InputError(f"{name}, column {field.name!r} holds {column.type} instead of {field.type}") from error
+
+
+def _plain(column: pa.Array, label: str, name: str) -> pa.Array:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return column.cast(kind.value_type)
+    if pa.types.is_null(kind):
+        return column.cast(pa.string())
+    scalar = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_temporal)
+    if pa.types.is_large_string(kind):
+        return column.cast(pa.string())
+    if not any(test(kind) for test in scalar):
+        raise InputError(f"{name}, column {label!r} holds {kind}; only text, numbers, booleans and dates can be kept")
+    return column
+
+
+def _no_empty(column: pa.Array, label: str, name: str) -> None:
+    empty = pc.or_kleene(pc.is_null(column), pc.equal(column, "")).fill_null(True)
+    if pc.any(empty).as_py():
+        raise InputError(f"{name}, row {pc.index(empty, True).as_py() + 1}, column {label!r} is empty")
+
+
+def _no_repeats(column: pa.Array, name: str) -> None:
+    if pc.count_distinct(column).as_py() == len(column):
+        return
+    seen: dict[str, int] = {}
+    for row, value in enumerate(column.to_pylist(), start=1):
+        if value in seen:
+            raise InputError(f"{name}, row {row}, column 'id': {value!r} stands in row {seen[value]} already")
+        seen[value] = row
+
+
+def _fill_groups(columns: dict[str, Any]) -> None:
+    unknown = pc.or_kleene(pc.is_null(columns["group"]), pc.equal(columns["group"], "")).fill_null(True)
+    columns["group"] = pc.if_else(unknown, columns["id"], columns["group"])
+    columns["group_source"] = pc.if_else(unknown, "image", pc.coalesce(columns["group_source"], "stated"))
+
+
+def _check_numbers(columns: dict[str, Any], name: str) -> None:
+    for label, lowest in (("width", 1), ("height", 1), ("box_width", 1), ("box_height", 1), ("box_x", 0), ("box_y", 0)):
+        _no_value(pc.less(columns[label], lowest), columns[label], label, f"less than {lowest}", name)
+    known = pc.is_valid(columns["box_x"])
+    for label in _BOX:
+        if not pc.equal(pc.is_valid(columns[label]), known).false_count == 0:
+            raise InputError(f"{name}: a box needs all four of {', '.join(_BOX)}, and some row lacks {label!r}")
+    mpp = columns["mpp"]
+    if pc.any(pc.invert(pc.is_finite(mpp))).as_py():
+        row = next(i for i, value in enumerate(mpp.to_pylist(), 1) if value is not None and not math.isfinite(value))
+        raise InputError(f"{name}, row {row}, column 'mpp': not a number; leave it empty when the scale is unknown")
+    low, high = MPP_RANGE
+    _no_value(
+        pc.or_kleene(pc.less(mpp, low), pc.greater(mpp, high)),
+        mpp,
+        "mpp",
+        f"outside {low}–{high} µm per pixel; leave it empty when the scale is unknown",
+        name,
+    )
+
+
+def _no_value(wrong: pa.Array, column: pa.Array, label: str, what: str, name: str) -> None:
+    row = pc.index(wrong, True).as_py()
+    if row >= 0:
+        raise InputError(f"{name}, row {row + 1}, column {label!r}: {column[row].as_py()} is {what}")
