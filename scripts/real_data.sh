@@ -29,8 +29,9 @@ for scale in 20x 5x; do
   histoseek compare "$OUT/atlas_${scale}" --out "$OUT/atlas_${scale}.md" >/dev/null
 done
 
-echo "-- BACH sample: patients unknown, so every photo is a group of its own"
-histoseek prepare bach "$DATA/bach_sample" --out "$OUT/bach.parquet" -o unknown=apart
+echo "-- BACH sample: as BACH it is a repack without patients; to be measured at all, every photo is its own group"
+histoseek prepare bach "$DATA/bach_sample" --out "$OUT/bach_official.parquet"
+histoseek prepare folder "$DATA/bach_sample/Photos" --mpp 0.42 --out "$OUT/bach.parquet"
 histoseek index "$OUT/bach.parquet" --encoder color --out "$OUT/bach.index"
 histoseek evaluate "$OUT/bach.index" --out "$OUT/bach"
 histoseek compare "$OUT/bach" --out "$OUT/bach.md" >/dev/null

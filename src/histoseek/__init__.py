@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from histoseek.datasets import prepare
     from histoseek.encoders import load_encoder
     from histoseek.errors import HistoseekError
-    from histoseek.evaluate import Report, evaluate
+    from histoseek.evaluation import Report, evaluate
     from histoseek.index import Hit, Index
     from histoseek.items import Item, Manifest
 
@@ -33,8 +33,8 @@ _ROOMS = {
     "Index": "index",
     "Item": "items",
     "Manifest": "items",
-    "Report": "evaluate",
-    "evaluate": "evaluate",
+    "Report": "evaluation",
+    "evaluate": "evaluation",
     "load_encoder": "encoders",
     "prepare": "datasets",
 }

@@ -29,3 +29,9 @@ class DamagedError(HistoseekError):
     """Data that Histoseek wrote is incomplete or altered."""
 
     exit_code = 4
+
+
+class Interrupted(HistoseekError):
+    """The user stopped a long piece of work; what was committed is kept."""
+
+    exit_code = 130

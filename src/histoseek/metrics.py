@@ -30,7 +30,8 @@ def precision_at_k(relevant: Relevance, k: int) -> PerQuery:
     >>> precision_at_k(np.array([[True, False]]), 2)
     array([0.5])
     """
-    return relevant[:, :k].sum(axis=1) / k
+    share: PerQuery = relevant[:, :k].sum(axis=1) / k
+    return share
 
 
 def ap_at_k(relevant: Relevance, n_relevant: NDArray[np.int64], k: int) -> PerQuery:

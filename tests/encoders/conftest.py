@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from histoseek.encoders import Encoder, Exported, export_encoder, load_encoder
+from histoseek.encoders import Encoder, export_encoder, load_encoder
 from tests.encoders.fake_hub import FakeHub, serving
 
 
@@ -33,12 +33,21 @@ def views() -> list[NDArray[np.uint8]]:
 
 
 @pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def shared_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that the workers of one test run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "tiny-encoders"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(shared_dir: Path) -> Callable[[str], Path]:
     """A tiny model's folder by architecture: clip, siglip, dual, vit, dinov2, resnet; not to be changed."""
     pytest.importorskip("torch")
     from tests.encoders import tiny_models
 
-    return cache(lambda kind: tiny_models.SAVERS[kind](tmp_path_factory.mktemp(kind)))
+    return cache(lambda kind: made_once(shared_dir / kind, tiny_models.SAVERS[kind]))
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +57,23 @@ def loaded(model_folder: Callable[[str], Path]) -> Callable[[str], Encoder]:
 
 
 @pytest.fixture(scope="session")
-def exported(loaded: Callable[[str], Encoder], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exported]:
+def exported(loaded: Callable[[str], Encoder], shared_dir: Path) -> Callable[[str], Path]:
     """The encoder folder by architecture; not to be changed."""
-    return cache(lambda kind: export_encoder(loaded(kind), tmp_path_factory.mktemp("exported") / kind))
+    return cache(
+        lambda kind: made_once(shared_dir / f"{kind}-exported", lambda out: export_encoder(loaded(kind), out).folder)
+    )
+
+
+def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
+    """Make a folder unless another worker has made it, or is about to have made it."""
+    from filelock import FileLock
+
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            draft = folder.with_name(f"{folder.name}-draft")
+            draft.mkdir()
+            make(draft).replace(folder)
+    return folder
 
 
 @pytest.fixture

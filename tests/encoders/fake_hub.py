@@ -47,7 +47,7 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
             if self.command == "GET":
                 self.wfile.write(body)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815
 
         def log_message(self, *args: object) -> None:
             hub.asked.append(f"{self.command} {self.path}")

@@ -20,7 +20,8 @@ FULL = FolderDescription(
 )
 
 KEYS = [
-    *("format name dim has_text licence commercial_use gated source about preprocessing image text sha256".split()),
+    *("format", "name", "dim", "has_text", "licence", "commercial_use", "gated", "source", "about"),
+    *("preprocessing", "image", "text", "sha256"),
     *(f"preprocessing.{key}" for key in ("view_px", "mpp", "mean", "std", "interpolation")),
     *(f"text.{key}" for key in ("model", "tokenizer", "context", "pad_id", "attention_mask")),
     *(f"sha256.{key}" for key in ("image.onnx", "text.onnx", "tokenizer.json")),

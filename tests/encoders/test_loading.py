@@ -71,7 +71,7 @@ def test_outsiders_join_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(loading, "_outsiders", lambda: entries)
     assert load_encoder("theirs:0.75").fingerprint.preprocessing.mpp == 0.75
-    with pytest.raises(EncoderError, match="'broken'.*cannot be imported"):
+    with pytest.raises(EncoderError, match=r"'broken'.*cannot be imported"):
         load_encoder("broken:x")
     with pytest.raises(EncoderError, match="theirs"):
         load_encoder("unheard-of")

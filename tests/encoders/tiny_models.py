@@ -14,9 +14,10 @@ VIEW_PX = 32
 DIM = 24
 CONTEXT = 16
 WORDS = (
-    "tumour normal benign invasive carcinoma ductal lobular grade necrosis mucosa colon breast liver kidney nuclei "
-    "cells lymphocytes stroma gland crypt tissue of the in with and no a slide stained"
-).split()
+    *("tumour", "normal", "benign", "invasive", "carcinoma", "ductal", "lobular", "grade", "necrosis", "mucosa"),
+    *("colon", "breast", "liver", "kidney", "nuclei", "cells", "lymphocytes", "stroma", "gland", "crypt"),
+    *("tissue", "of", "the", "in", "with", "and", "no", "a", "slide", "stained"),
+)
 VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 MEAN, STD = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
 

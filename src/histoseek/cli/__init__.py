@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from histoseek.cli import compare, demo, doctor, encoders, evaluate, index, info, prepare, search
 from histoseek.errors import HistoseekError
 
-INTERRUPTED = 130
 BUG = 3
 
 app = typer.Typer(
@@ -52,23 +50,16 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     try:
-        code = app(given, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        app(given)
     except HistoseekError as error:
-        code = error.exit_code
         _complain(str(error), debug)
-    except (KeyboardInterrupt, click.Abort):
-        _complain("interrupted; what was committed is kept", debug)
-        code = INTERRUPTED
-    except BrokenPipeError:
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
         sys.stderr.close()
-        code = 0
+        sys.exit(0)
     except Exception as error:  # noqa: BLE001 - the outermost door: a user is shown a sentence, not a traceback
         _complain(f"this is a bug: {type(error).__name__}: {error}; run again with --debug and report it", debug)
-        code = BUG
-    sys.exit(code or 0)
+        sys.exit(BUG)
 
 
 def _complain(message: str, debug: bool) -> None:

@@ -21,8 +21,8 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", help="Write the tables into this Markdown file.")] = None,
 ) -> None:
     """Put reports side by side and test their differences, paired by query, Holm-corrected."""
-    from histoseek.evaluate import METRICS, Report, named_reports
-    from histoseek.evaluate import compare as compare_reports
+    from histoseek.evaluation import METRICS, Report, named_reports
+    from histoseek.evaluation import compare as compare_reports
 
     read = [(path, Report.read(path)) for path in reports]
     comparison = compare_reports(named_reports(read), metric or METRICS)

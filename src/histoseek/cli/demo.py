@@ -35,7 +35,7 @@ def demo(
     typer.echo("1. A sample: synthetic tissue of eight kinds, drawn for sixteen patients")
     sample = write_sample(out / "sample")
     typer.echo("\n2. prepare: what is there, and whether it is fit for an honest evaluation")
-    prepared = prepare_with_report("folder", sample, sidecar="patients.csv")
+    prepared = prepare_with_report("folder", sample, sidecar="patients.csv", dataset="phantom")
     for line in prepared.summary.lines():
         typer.echo(f"   {line}")
     manifest = prepared.manifest.split({"gallery": 0.75, "query": 0.25}, seed=1)

@@ -30,7 +30,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a metric.")] = False,
 ) -> None:
     """Measure how well an archive finds items with the label of the query, never a patient by itself."""
-    import histoseek.evaluate as rooms
+    import histoseek.evaluation as rooms
     from histoseek.index import Index
     from histoseek.items import Manifest
 

@@ -33,7 +33,7 @@ def index(
 
     items = Manifest.read(manifest, root).where(where)
     chosen = load_encoder(encoder, precision=cast("Any", precision))
-    with progress("embedding") as tell:
+    with progress("embedding", "what is done is kept: go on with --resume") as tell:
         built = Index.build(items, chosen, out, resume=resume, progress=tell)
     about = built.about
     scales = {"matched": "at the encoder's scale", "own": "coarser than it, at their own", "fitted": "scale unknown"}

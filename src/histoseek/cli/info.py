@@ -32,7 +32,7 @@ def _describe(path: Path) -> dict[str, Any]:
     if (path / "index.json").is_file() or (path / "building.json").is_file():
         return _index(path)
     if (path / "scores.json").is_file():
-        from histoseek.evaluate import Report
+        from histoseek.evaluation import Report
 
         report = Report.read(path)
         return {"kind": "report", **report.protocol, **report.provenance}

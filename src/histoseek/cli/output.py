@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from histoseek.errors import Interrupted
+
 NARROW = 160
 """Columns of a table that goes to a file or a pipe."""
 
@@ -45,8 +47,8 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; gives a function that takes what is done and all there is."""
+def progress(what: str, after: str = "nothing was written") -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, as a function of what is done and all there is; `after` says what Ctrl-C leaves."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -61,7 +63,10 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     console = Console(stderr=True)
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        try:
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"interrupted while {what}; {after}") from error
 
 
 def _cell(value: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -15,17 +14,15 @@ from histoseek.cli.output import note, progress
 class _WithOptions(TyperCommand):
     """Ends its help with the datasets and their own options, which are looked up only then."""
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_help(ctx, formatter)
+    def get_help(self, ctx: Any) -> str:
         from histoseek.datasets import dataset_names, find_dataset
 
-        with formatter.section("Datasets and their options (-o KEY=VALUE)"):
-            for name in dataset_names():
-                dataset = find_dataset(name)
-                formatter.write_text(f"{name}: {dataset.title}. Licence: {dataset.licence}")
-                with formatter.indentation():
-                    for option in dataset.options:
-                        formatter.write_text(str(option))
+        lines = [super().get_help(ctx), "", "Datasets and their options (-o KEY=VALUE):"]
+        for name in dataset_names():
+            dataset = find_dataset(name)
+            options = "  ".join(str(option) for option in dataset.options) or "no options"
+            lines += [f"  {name}: {dataset.title}; licence {dataset.licence}", f"      {options}"]
+        return "\n".join(lines)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-import click
 import typer
 from typer.core import TyperCommand
 
 from histoseek.cli.output import note, show_rows
+from histoseek.errors import InputError
 
 KINDS = ("--image", "--text", "--item")
 _MARK = "\x1f"
@@ -18,8 +18,9 @@ _MARK = "\x1f"
 class _Ordered(TyperCommand):
     """Reads --minus and --weight as belonging to the example that follows, which click's parser cannot."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, examples_in_order(args))
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rewritten: list[str] = super().parse_args(ctx, examples_in_order(args))
+        return rewritten
 
 
 def examples_in_order(args: list[str]) -> list[str]:
@@ -40,7 +41,7 @@ def examples_in_order(args: list[str]) -> list[str]:
         else:
             rewritten.append(argument)
     if sign == "-" or weight:
-        raise click.UsageError("--minus and --weight come before the example they belong to, as in: --minus --item 42")
+        raise InputError("--minus and --weight come before the example they belong to, as in: --minus --item 42")
     return rewritten
 
 
@@ -74,10 +75,11 @@ def search(
     """Find the items of an archive that look like an image, words, or another item; several examples add up."""
     from histoseek.index import Index, RuleOptions
 
-    rules = {"k": k, "where": where, "exclude_group": exclude_group, "per_group": per_group, "per_slide": per_slide}
+    rules: dict[str, Any] = {"k": k, "where": where, "exclude_group": exclude_group, "per_group": per_group, "per_slide": per_slide}
     rules |= {"collapse": collapse, "min_score": min_score}
     examples = [_example(packed, mpp) for packed in example or ()]
-    hits = Index.open(index).search(examples, **cast("RuleOptions", rules))
+    opened = Index.open(index)
+    hits = opened.search(examples, **cast("RuleOptions", rules))
     columns = ["rank", "score", "label", "group", "id"]
     show_rows(hits.rows(), as_json, columns)
     if not hits:
@@ -90,13 +92,19 @@ def search(
         hits.to_csv(csv)
         note(f"wrote {csv}")
     if sheet is not None:
-        shown = next((one.value for one in examples if one.kind == "image"), None)
-        hits.sheet(sheet, cast("Any", shown))
+        hits.sheet(sheet, next((_picture(opened, one) for one in examples if one.kind != "text"), None))
         note(f"wrote {sheet}")
 
 
+def _picture(index: Any, example: Any) -> Path:
+    """The image file behind an example that is an image or an item."""
+    if example.kind == "image":
+        return Path(example.value)
+    path: Path = index.manifest.path_of(index.manifest[int(index.rows_of([example.value])[0])])
+    return path
+
+
 def _example(packed: str, mpp: float | None) -> Any:
-    from histoseek.errors import InputError
     from histoseek.index import MINUS, Example
 
     kind, sign, weight, value = packed.split(_MARK, 3)

@@ -40,7 +40,7 @@ def scan(source: Path, *, magnification: Magnification = "all", label: Literal["
     notes = []
     if len(counted) > 1:
         notes.append(
-            f"{len(counted)} magnifications are mixed, showing the same tissue again; keep one with -o magnification=200"
+            f"{len(counted)} magnifications are mixed and show the same tissue; keep one with -o magnification=200"
         )
     strangers = [
         Skipped(file, "not a name of BreakHis, such as SOB_B_A-14-22549AB-40-001.png")

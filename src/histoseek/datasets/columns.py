@@ -42,7 +42,8 @@ class ItemRow:
 def item_row(row: Mapping[str, str], mapping: Mapping[str, str], where: str) -> ItemRow:
     """Read a row; `mapping` is field → column, and a column named like a field is that field.
 
-    Empty cells say nothing, and a scale outside the possible counts as unknown. `where` names table and row in messages.
+    Empty cells say nothing, and a scale outside the possible counts as unknown. `where` names table and row in
+    messages.
 
     Raises:
         InputError: a cell that is no number where one is needed, or half a box.

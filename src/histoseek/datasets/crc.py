@@ -14,7 +14,7 @@ from typing import Literal
 from histoseek.datasets.crc_names import NamedImage, read_name
 from histoseek.datasets.dataset import Dataset, Published, Scan
 from histoseek.datasets.tables import read_fact
-from histoseek.datasets.walk import IMAGE_SUFFIXES, name_of, walk
+from histoseek.datasets.walk import IMAGE_SUFFIXES, walk
 from histoseek.errors import InputError
 from histoseek.items import Item, Skipped
 
@@ -137,7 +137,7 @@ def _fold_notes(images: list[NamedImage], by_patient: dict[int | None, int], fol
         )
     moved = sum(by_patient.get(image.patient) != image.folder_fold for image in placed)
     if moved and folds == "official":
-        yield f"{moved} images lie in another fold folder than the published folds say; take the folders with -o folds=folders"
+        yield f"{moved} images lie in a fold folder that is not their published fold; to follow it: -o folds=folders"
 
 
 def _table_notes(images: list[NamedImage], official: dict[str, int]) -> Iterator[str]:

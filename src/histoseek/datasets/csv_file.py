@@ -13,12 +13,12 @@ from histoseek.items import Item, Skipped
 PATH_COLUMNS = ("path", "file", "filename", "image")
 
 
-def scan(source: Path, *, columns: str = "", root: Path | None = None, name: str = "csv") -> Scan:
+def scan(source: Path, *, columns: str = "", root: Path | None = None, dataset: str = "csv") -> Scan:
     """Read one item a row.
 
     `columns` maps fields to columns, as in "label=diagnosis,group=case"; a column named like a field needs no
     mapping, and every other column is kept. `root` is where the paths start, the table's folder unless given;
-    `name` is what the dataset and its ids shall be called.
+    `dataset` is what the dataset and its ids shall be called.
     """
     table = read_csv(source)
     mapping = _mapping(columns, table)
@@ -34,7 +34,7 @@ def scan(source: Path, *, columns: str = "", root: Path | None = None, name: str
             skipped.append(Skipped(where, f"row {line} of the table: the path is empty or leads out of {base}"))
             continue
         items.append(
-            row.onto(Item(id=_id(name, path, cells.get(mapping.get("id", "id")), row), path=path, dataset=name))
+            row.onto(Item(id=_id(dataset, path, cells.get(mapping.get("id", "id")), row), path=path, dataset=dataset))
         )
     return Scan(items, skipped, _notes(table, items), root=base)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -50,17 +49,17 @@ def scan(
     group: str | None = None,
     sidecar: Path | None = None,
     label: Literal["folder", "none"] = "folder",
-    name: str = "folder",
+    dataset: str = "folder",
 ) -> Scan:
     """Find every image; the first folder that tells images apart is the label, train/val/test folders the split.
 
     `group` is a regular expression over the relative path whose group `group`, else its first one, is the patient or
     case; `sidecar` is a CSV with a column `file` and any of label, group, patient, case, slide, split, fold, mpp,
-    caption, whose other columns are kept too; `name` is what the dataset and its ids shall be called.
+    caption, whose other columns are kept too; `dataset` is what the dataset and its ids shall be called.
     """
     tree = walk(source)
     files = tree.with_suffix(IMAGE_SUFFIXES | SLIDE_SUFFIXES)
-    items = _items(files, name, label)
+    items = _items(files, dataset, label)
     notes = list(_layout_notes(items, label))
     if group is not None:
         items, more = _grouped(items, _pattern(group))
@@ -75,12 +74,20 @@ def scan(
 
 def _items(files: list[str], name: str, label: str) -> list[Item]:
     folders = [[part for part in PurePosixPath(file).parts[:-1] if part.lower() not in SPLITS] for file in files]
-    shared = len(os.path.commonprefix(folders)) if folders else 0
+    shared = _n_shared(folders)
     labels = [rest[shared] if label == "folder" and len(rest) > shared else None for rest in folders]
     return [
         Item(id=f"{name}/{file}", path=file, dataset=name, label=found, split=_split(file))
         for file, found in zip(files, labels, strict=True)
     ]
+
+
+def _n_shared(folders: list[list[str]]) -> int:
+    """How many folders all files share: nesting that tells nothing apart."""
+    first, last = min(folders, default=[]), max(folders, default=[])
+    return next(
+        (i for i, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), min(len(first), len(last))
+    )
 
 
 def _split(file: str) -> str | None:
@@ -93,9 +100,9 @@ def _layout_notes(items: list[Item], label: str) -> Iterator[str]:
         yield "no class sub-folders: images have no label; give labels with -o sidecar=TABLE.csv"
     elif label == "folder" and n_unknown:
         yield f"{n_unknown} images lie beside the class folders: they have no label"
-    if n_unsplit := sum(item.split is None for item in items):
-        if n_unsplit < len(items):
-            yield f"{n_unsplit} images lie outside the train, val and test folders: they have no split"
+    n_unsplit = sum(item.split is None for item in items)
+    if 0 < n_unsplit < len(items):
+        yield f"{n_unsplit} images lie outside the train, val and test folders: they have no split"
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -58,7 +58,7 @@ class Summary:
     def _skipped_lines(self) -> Iterator[str]:
         if self.skipped:
             first = self.skipped[0]
-            yield f"! {len(self.skipped)} files were skipped, listed in skipped.csv; the first: {first.id}: {first.reason}"
+            yield f"! {len(self.skipped)} files were skipped (skipped.csv); the first, {first.id}: {first.reason}"
 
 
 def summarise(title: str, manifest: Manifest, scan: Scan, skipped: tuple[Skipped, ...]) -> Summary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -63,7 +64,17 @@ def read_sheets(path: Path) -> dict[str, list[list[Any]]]:
     import openpyxl
     from openpyxl.utils.exceptions import InvalidFileException
 
-    trouble = (OSError, InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, SyntaxError, TypeError)
+    trouble = (
+        OSError,
+        InvalidFileException,
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        SyntaxError,
+        TypeError,
+        EOFError,
+        zlib.error,
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # styles that openpyxl does not know

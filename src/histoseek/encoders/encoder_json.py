@@ -140,7 +140,7 @@ class _Reader:
     def file(self, key: str) -> str:
         name = self.text(key)
         folder = self.path.parent
-        if Path(name).name != name or name.startswith(".") or "\\" in name or "\0" in name:
+        if not name or Path(name).name != name or name.startswith(".") or "\\" in name or "\0" in name:
             raise self.wrong(key, "the name of a file in this folder", name)
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise self.wrong(key, "a file in this folder, not a link out of it", name)

@@ -42,12 +42,12 @@ def load_encoder(
         DamagedError: the encoder folder is incomplete or altered.
     """
     settings = Settings(precision, threads, batch, mpp)
-    if isinstance(name, Path) or Path(name).is_dir():
+    if isinstance(name, Path) or (name and Path(name).is_dir()):
         return _folder(Path(name), settings)
     if name in BUNDLED:
         return _folder(BUNDLED[name], settings)
     family, colon, rest = name.partition(":")
-    if family in FAMILIES and bool(colon) == FAMILIES[family].takes_name:
+    if family in FAMILIES and bool(colon) == bool(rest) == FAMILIES[family].takes_name:
         return FAMILIES[family].load(rest, settings)
     for entry in _outsiders():
         if entry.name == family:

@@ -106,14 +106,21 @@ def read_words(folder: Path, config: dict[str, Any]) -> Words:
         context = DEFAULT_CONTEXT.get(config["model_type"])
     if context is None:
         raise EncoderError(f"{folder} does not say how long a text may be; set model_max_length in {settings_path}")
-    mask = config["model_type"] not in NO_MASK
-    return Words(
-        content, TextInput(context=context, pad_id=_pad_id(folder, content, settings, text), attention_mask=mask)
-    )
+    pad_id = _pad_id(folder, content, settings, text)
+    words = Words(content, TextInput(context, pad_id, attention_mask=config["model_type"] not in NO_MASK))
+    if words.size > text.get("vocab_size", words.size):
+        raise EncoderError(
+            f"{folder}: the tokenizer knows {words.size} tokens but the model {text['vocab_size']}; "
+            "they belong to different models, fetch the model again"
+        )
+    return words
 
 
 DEFAULT_CONTEXT = {"clip": 77, "siglip": 64}
 """Where a hub configuration leaves out what equals its library's default."""
+
+OLDER_TOKENIZERS = (("vocab.json", "merges.txt"), ("vocab.txt",))
+"""Files from which `transformers` makes a tokenizer; without them it would make an empty one and say nothing."""
 
 
 def _tokenizer_json(folder: Path) -> str:
@@ -121,9 +128,11 @@ def _tokenizer_json(folder: Path) -> str:
     if path.is_file():
         read_json(path)
         return path.read_text(encoding="utf-8")
+    advice = f"{folder} holds no tokenizer.json; copy it from the model page, texts cannot be read without it"
+    if not any(all((folder / name).is_file() for name in names) for names in OLDER_TOKENIZERS):
+        raise EncoderError(advice)
     from transformers import AutoTokenizer
 
-    advice = f"{folder} holds no tokenizer.json; copy it from the model page, texts cannot be read without it"
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError, TypeError) as error:

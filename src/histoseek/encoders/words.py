@@ -33,6 +33,11 @@ class Words:
         self._tokenizer.enable_truncation(text_input.context)
         self._tokenizer.enable_padding(length=text_input.context, pad_id=text_input.pad_id)
 
+    @property
+    def size(self) -> int:
+        """Number of tokens that it knows."""
+        return int(self._tokenizer.get_vocab_size())
+
     def tokens(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """Turn texts into `input_ids` `[N, context]` and, where the tower wants one, `attention_mask` `[N, context]`.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import struct
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from histoseek.errors import ImageError
 from histoseek.items import MPP_RANGE, Box
@@ -24,7 +26,19 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_header_lock = threading.Lock()
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PILLOW_WARNS = 80_000_000
+"""Somewhere above this size (89 million) Pillow warns of a bomb, for TIFF also while it decodes."""
+
+_warnings_lock = threading.Lock()
 _TROUBLE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, EOFError, OverflowError)
 """What Pillow's decoders raise on broken files, by its documentation and by our fuzzing."""
 
@@ -44,6 +58,7 @@ class FlatImage:
         self.size: tuple[int, int] = (height, width) if self._turn >= 5 else (width, height)
         self.mpp: float | None = _mpp_of(image)
         self._decoded = False
+        self._deep_top = 0.0
 
     def read(
         self, box: Box, out: tuple[int, int], interpolation: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
@@ -59,8 +74,10 @@ class FlatImage:
         inside = box.x >= 0 and box.y >= 0 and box.x + box.width <= width and box.y + box.height <= height
         if box.width < 1 or box.height < 1 or not inside:
             raise ImageError(f"{self._name}: the box {tuple(box)} is not inside the {width} × {height} image")
-        part = self._image_decoded().crop((box.x, box.y, box.x + box.width, box.y + box.height))
-        part = _to_rgb(part)
+        part = self._image_decoded()
+        if (box.width, box.height) != self.size:  # a crop is a copy: for a whole large image, half a gigabyte
+            part = part.crop((box.x, box.y, box.x + box.width, box.y + box.height))
+        part = _to_rgb(part, self._deep_top)
         if part.size != out:
             part = part.resize(out, _RESAMPLING[interpolation])
         return np.asarray(part)
@@ -71,10 +88,14 @@ class FlatImage:
 
     def _image_decoded(self) -> Image.Image:
         if not self._decoded:
+            is_large = self.size[0] * self.size[1] > _PILLOW_WARNS
             try:
-                self._image.load()
+                with _unwarned() if is_large else nullcontext():
+                    self._image.load()
                 if self._turn != 1:
-                    self._image = ImageOps.exif_transpose(self._image)
+                    self._image = self._image.transpose(_TURNS[self._turn])
+                if self._image.mode in ("I", "F"):
+                    self._deep_top = _highest(self._image)
             except _TROUBLE as error:
                 raise ImageError(f"{self._name} cannot be decoded: {_reason(error)}") from error
             self._decoded = True
@@ -89,24 +110,31 @@ def open_flat(path: str | Path, max_pixels: int = MAX_PIXELS) -> FlatImage:
     """
     source = Path(path)
     try:
-        # Pillow warns of bombs through the process-wide filters; our own limit stands below, so it is silenced here,
-        # one thread at a time because the filters are shared.
-        with _header_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _unwarned():  # of bombs; our own limit stands below
             image = Image.open(source, formats=FORMATS)
     except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
         raise ImageError(f"{source} is no image that can be read ({kinds})") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(_too_large(source, max_pixels)) from error
+        raise ImageError(_too_large(str(source), max_pixels, "far too many")) from error
     except _TROUBLE as error:
         raise ImageError(f"{source} cannot be read: {_reason(error)}") from error
-    return _within_limits(image, source, max_pixels)
+    return _within_limits(image, str(source), max_pixels)
 
 
 def image_of(image: Image.Image, name: str = "the image", max_pixels: int = MAX_PIXELS) -> FlatImage:
-    """Take a Pillow image that is in memory already."""
-    return _within_limits(image.copy(), Path(name), max_pixels)
+    """Take a Pillow image; the caller's own is left as it is.
+
+    Raises:
+        ImageError: it cannot be decoded, or has more than `max_pixels` pixels.
+    """
+    _check_size(image.size, name, max_pixels)
+    try:
+        with _unwarned():
+            copy = image.copy()
+    except _TROUBLE as error:
+        raise ImageError(f"{name} cannot be decoded: {_reason(error)}") from error
+    return _within_limits(copy, name, max_pixels)
 
 
 def read_size(path: str | Path) -> tuple[int, int, float | None]:
@@ -122,24 +150,37 @@ def read_size(path: str | Path) -> tuple[int, int, float | None]:
         flat.close()
 
 
-def _within_limits(image: Image.Image, source: Path, max_pixels: int) -> FlatImage:
-    width, height = image.size
-    if width * height > max_pixels:
-        image.close()
-        raise ImageError(_too_large(source, max_pixels, width * height))
-    if not width * height:
-        raise ImageError(f"{source} has no pixels")
+def _within_limits(image: Image.Image, name: str, max_pixels: int) -> FlatImage:
     try:
-        with _header_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF blocks warn
-            return FlatImage(image, str(source))
+        _check_size(image.size, name, max_pixels)
+        with _unwarned():  # of odd EXIF blocks
+            return FlatImage(image, name)
     except _TROUBLE as error:
-        raise ImageError(f"{source} cannot be read: {_reason(error)}") from error
+        image.close()
+        raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
+    except ImageError:
+        image.close()
+        raise
 
 
-def _too_large(source: Path, max_pixels: int, pixels: int | None = None) -> str:
-    has = f"{pixels / 1e6:.0f} million" if pixels else "far more"
-    return f"{source} has {has} pixels, and the limit is {max_pixels / 1e6:.0f} million; cut it into tiles"
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    pixels = size[0] * size[1]
+    if pixels > max_pixels:
+        raise ImageError(_too_large(name, max_pixels, f"{pixels / 1e6:.0f} million"))
+    if not pixels:
+        raise ImageError(f"{name} has no pixels")
+
+
+def _too_large(name: str, max_pixels: int, has: str) -> str:
+    return f"{name} has {has} pixels, and the limit is {max_pixels / 1e6:.0f} million; cut it into tiles"
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Silence Pillow's warnings, one thread at a time because the filters are the whole process's."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _reason(error: Exception) -> str:
@@ -148,11 +189,11 @@ def _reason(error: Exception) -> str:
     return str(error).split("\n")[0] or type(error).__name__
 
 
-def _to_rgb(part: Image.Image) -> Image.Image:
+def _to_rgb(part: Image.Image, deep_top: float) -> Image.Image:
     if part.mode == "RGB":
         return part
     if part.mode.startswith("I;16") or part.mode in ("I", "F"):
-        return _from_deep(part)
+        return _from_deep(part, deep_top)
     if part.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in part.info:
         part = part.convert("RGBA")
         glass = Image.new("RGBA", part.size, (255, 255, 255, 255))
@@ -160,16 +201,27 @@ def _to_rgb(part: Image.Image) -> Image.Image:
     return part.convert("RGB")
 
 
-def _from_deep(part: Image.Image) -> Image.Image:
-    """16-bit grey by its full range; Pillow's own conversion would clip everything above 255."""
-    values = np.asarray(part)
-    scale = 1.0 if values.max(initial=0) <= 255 and part.mode in ("I", "F") else 255 / 65535
-    grey = np.clip(np.round(values * scale), 0, 255).astype(np.uint8)
+def _highest(image: Image.Image) -> float:
+    extrema: Any = image.getextrema()
+    return float(extrema[1])
+
+
+def _from_deep(part: Image.Image, top: float) -> Image.Image:
+    """16-bit grey by its full range; Pillow's own conversion would clip everything above 255.
+
+    `top` is the highest value of the whole image, by which the range of modes I and F is told.
+    """
+    values = np.nan_to_num(np.asarray(part), nan=0.0, posinf=65535.0, neginf=0.0)
+    range_of = {"I": 255 if top <= 255 else 65535, "F": 1 if top <= 1 else 255 if top <= 255 else 65535}
+    grey = np.clip(np.round(values * (255 / range_of.get(part.mode, 65535))), 0, 255).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")
 
 
 def _orientation(image: Image.Image) -> int:
-    turn = image.getexif().get(0x0112, 1)
+    """From what the header says: PNG's own `getexif` would decode the picture, and Pillow turns TIFF by itself."""
+    if image.format == "TIFF":
+        return 1
+    turn = Image.Image.getexif(image).get(0x0112, 1)
     return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
 

@@ -14,6 +14,9 @@ from histoseek.items import Box
 SLACK = 0.12
 """A strip narrower than this part of a view gets no view of its own: the others are stretched over it."""
 
+MOST_FITTED = 16
+"""Views along the long side of an image of unknown scale, at most."""
+
 
 class Reader(Protocol):
     """Pixels at a place and a scale."""
@@ -50,15 +53,17 @@ class ViewPlan(NamedTuple):
 def plan_views(width: int, height: int, mpp: float | None, view_px: int, view_mpp: float) -> ViewPlan:
     """Lay views over a `width` × `height` rectangle (level-0 pixels), evenly spaced, in rows from the top left.
 
-    Neighbours overlap where the rectangle is no multiple of the view. A rectangle of unknown scale is covered by
-    views as large as its short side.
+    Together they cover it: neighbours overlap where it is no multiple of the view, or the views are made a little
+    larger (`SLACK`). A rectangle of unknown scale is covered by views as large as its short side.
     """
     if mpp is None:
-        side, scale = min(width, height), "fitted"
+        side, scale = max(min(width, height), math.ceil(max(width, height) / MOST_FITTED)), "fitted"
     else:
         side = max(1, round(view_px * max(1.0, view_mpp / mpp)))
         scale = "matched" if view_mpp >= mpp * 0.98 else "own"
-    corners = tuple((x, y) for y in _starts(height, side) for x in _starts(width, side))
+    across, down = (max(1, math.ceil(length / side - SLACK)) for length in (width, height))
+    side = max(side, math.ceil(width / across), math.ceil(height / down))
+    corners = tuple((x, y) for y in _starts(height, side, down) for x in _starts(width, side, across))
     return ViewPlan(side, corners, scale)  # type: ignore[arg-type]
 
 
@@ -73,8 +78,7 @@ def read_views(
         yield _mirrored(reader.read(part, out, interpolation), view_px)
 
 
-def _starts(length: int, side: int) -> list[int]:
-    n = max(1, math.ceil(length / side - SLACK))
+def _starts(length: int, side: int, n: int) -> list[int]:
     return [round(at) for at in np.linspace(0, max(0, length - side), n)]
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from histoseek.encoders.encoder import Encoder
 from histoseek.errors import FingerprintError, InputError
+from histoseek.imaging import plan_views
 from histoseek.index.about import DRAFT, FILE, About
 from histoseek.index.embedding import Embedded, embed_items
 from histoseek.items import Item, Manifest, Skipped, table_of, write_skipped
@@ -51,13 +52,14 @@ def build_index(
     done = store.ids()
     left = [item for item in manifest if item.id not in done] if done else manifest
     embedded = embed_items(left, manifest.path_of, encoder, workers)
-    skipped, scales = _fill(store, manifest, embedded, len(done), progress)
+    skipped = _fill(store, manifest, embedded, len(done), progress)
     n_items = len(manifest) - len(skipped)
     write_skipped(home / "skipped.csv", skipped)
     if not n_items:
         raise InputError(f"none of {len(manifest)} images could be read; the reasons stand in {home / 'skipped.csv'}")
-    store.rows()  # makes the fast copy, so that the first search finds it
-    scales = scales + Counter(about.scales)
+    mpps = store.rows().items["mpp"].to_pylist()  # makes the fast copy too, so that the first search finds it
+    how = encoder.fingerprint.preprocessing
+    scales = Counter(plan_views(1, 1, mpp, how.view_px, how.mpp).scale for mpp in mpps)
     finished = About(**{**vars(about), "n_items": n_items, "n_skipped": len(skipped), "scales": dict(scales)})
     finished.write(home / FILE)
     (home / DRAFT).unlink(missing_ok=True)
@@ -88,7 +90,10 @@ def _start(home: Path, about: About, manifest: Manifest, resume: bool) -> LanceS
         return _resumed(home, about, store, manifest)
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
         raise InputError(f"{home} exists and is no index; choose another --out")
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {home}: {error.strerror}; choose another --out") from error
     about.write(home / DRAFT)
     return LanceStore.create(home, _schema(manifest, about.dim))
 
@@ -114,9 +119,8 @@ def _schema(manifest: Manifest, dim: int) -> pa.Schema:
 
 def _fill(
     store: LanceStore, manifest: Manifest, embedded: Iterable[Embedded], n_done: int, progress: Progress | None
-) -> tuple[list[Skipped], Counter[str]]:
+) -> list[Skipped]:
     skipped: list[Skipped] = []
-    scales: Counter[str] = Counter()
     batch = _Batch([], [])
     since = time.monotonic()
     n_seen = n_done
@@ -128,7 +132,6 @@ def _fill(
             else:
                 batch.items.append(one.item)
                 batch.vectors.append(one.vector)
-                scales[one.scale] += 1
             if len(batch.items) >= ROWS_A_COMMIT or time.monotonic() - since > SECONDS_A_COMMIT:
                 _commit(store, manifest, batch)
                 since = time.monotonic()
@@ -136,7 +139,7 @@ def _fill(
                 progress(n_seen, len(manifest))
     finally:  # Ctrl-C keeps what is embedded
         _commit(store, manifest, batch)
-    return skipped, scales
+    return skipped
 
 
 def _commit(store: LanceStore, manifest: Manifest, batch: _Batch) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from histoseek.encoders.encoder import Encoder, unit_rows
 from histoseek.errors import ImageError
-from histoseek.imaging import FlatImage, open_flat, plan_views, read_views
+from histoseek.imaging import FlatImage, ViewPlan, open_flat, plan_views, read_views
 from histoseek.items import Box, Item
 
 PIXELS_AHEAD = 100_000_000
@@ -21,6 +22,9 @@ PIXELS_AHEAD = 100_000_000
 
 BATCH = 64
 """Views per call of the encoder."""
+
+MANY_VIEWS = 256
+"""An image with more views than this is read while it is encoded, so that they are never in memory together."""
 
 WORKERS = 2
 
@@ -41,6 +45,7 @@ class _Views:
     pixels: NDArray[np.uint8] | None  # [n, view_px, view_px, 3]
     scale: str = ""
     reason: str = ""
+    has_many: bool = False  # more than are read ahead
 
 
 def embed_items(
@@ -50,6 +55,11 @@ def embed_items(
     waiting: list[_Views] = []
     n_views = 0
     for views in _read_ahead(items, path_of, encoder, workers):
+        if views.has_many:
+            yield from _embed(waiting, encoder)
+            waiting, n_views = [], 0
+            yield _embed_many(views.item, path_of, encoder)
+            continue
         waiting.append(views)
         n_views += 0 if views.pixels is None else len(views.pixels)
         if n_views >= BATCH or len(waiting) >= 4 * BATCH:
@@ -60,8 +70,8 @@ def embed_items(
 
 def embed_image(image: FlatImage, mpp: float | None, encoder: Encoder) -> NDArray[np.float32]:
     """Embed one whole image as a unit vector `[D]`; `mpp` None means an unknown scale."""
-    pixels, _ = _cut(image, Box(0, 0, *image.size), mpp, encoder)
-    return _mean(_encode(pixels, encoder))
+    box = Box(0, 0, *image.size)
+    return _mean(_encode(_views(image, box, _plan(box, mpp, encoder), encoder), encoder))
 
 
 def _read_ahead(
@@ -90,18 +100,40 @@ def _read(item: Item, path_of: Callable[[Item], Path], encoder: Encoder) -> _Vie
     try:
         image = open_flat(path_of(item))
         try:
-            pixels, scale = _cut(image, item.box or Box(0, 0, *image.size), item.mpp, encoder)
+            box = item.box or Box(0, 0, *image.size)
+            plan = _plan(box, item.mpp, encoder)
+            if len(plan.corners) > MANY_VIEWS:
+                return _Views(item, None, has_many=True)
+            pixels = np.stack(list(_views(image, box, plan, encoder)))
         finally:
             image.close()
     except ImageError as error:
         return _Views(item, None, reason=str(error))
-    return _Views(item, pixels, scale)
+    return _Views(item, pixels, plan.scale)
 
 
-def _cut(image: FlatImage, box: Box, mpp: float | None, encoder: Encoder) -> tuple[NDArray[np.uint8], str]:
+def _plan(box: Box, mpp: float | None, encoder: Encoder) -> ViewPlan:
     how = encoder.fingerprint.preprocessing
-    plan = plan_views(box.width, box.height, mpp, how.view_px, how.mpp)
-    return np.stack(list(read_views(image, box, plan, how.view_px, how.interpolation))), plan.scale
+    return plan_views(box.width, box.height, mpp, how.view_px, how.mpp)
+
+
+def _views(image: FlatImage, box: Box, plan: ViewPlan, encoder: Encoder) -> Iterator[NDArray[np.uint8]]:
+    how = encoder.fingerprint.preprocessing
+    return read_views(image, box, plan, how.view_px, how.interpolation)
+
+
+def _embed_many(item: Item, path_of: Callable[[Item], Path], encoder: Encoder) -> Embedded:
+    """Embed one item of many views, reading a batch of them at a time."""
+    try:
+        image = open_flat(path_of(item))
+        try:
+            box = item.box or Box(0, 0, *image.size)
+            plan = _plan(box, item.mpp, encoder)
+            return Embedded(item, _mean(_encode(_views(image, box, plan, encoder), encoder)), scale=plan.scale)
+        finally:
+            image.close()
+    except ImageError as error:
+        return Embedded(item, None, str(error))
 
 
 def _embed(waiting: list[_Views], encoder: Encoder) -> Iterator[Embedded]:
@@ -117,11 +149,16 @@ def _embed(waiting: list[_Views], encoder: Encoder) -> Iterator[Embedded]:
         yield Embedded(views.item, _mean(part), scale=views.scale)
 
 
-def _encode(pixels: NDArray[np.uint8], encoder: Encoder) -> NDArray[np.float32]:
-    parts = [encoder.embed_images(list(pixels[start : start + BATCH])) for start in range(0, len(pixels), BATCH)]
+def _encode(views: Iterable[NDArray[np.uint8]], encoder: Encoder) -> NDArray[np.float32]:
+    left = iter(views)
+    parts = []
+    while batch := list(islice(left, BATCH)):
+        parts.append(encoder.embed_images(batch))
     return np.concatenate(parts)
 
 
 def _mean(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean of view vectors, back at length one."""
-    return rows[0] if len(rows) == 1 else unit_rows(rows.mean(axis=0, dtype=np.float64)[None])[0]
+    mean = rows if len(rows) == 1 else unit_rows(rows.mean(axis=0, dtype=np.float64)[None])
+    vector: NDArray[np.float32] = mean[0]
+    return vector

@@ -155,7 +155,8 @@ class Index:
     def embed(self, example: Example) -> NDArray[np.float32]:
         """The unit vector `[D]` of one example, its weight left aside."""
         if example.kind == "item":
-            return self.rows.vectors(np.array([self._row_of(str(example.value))]))[0]
+            stored: NDArray[np.float32] = self.rows.vectors(np.array([self._row_of(str(example.value))]))[0]
+            return stored
         if example.kind == "text":
             return self._embed_text(str(example.value))
         if example.kind == "vector":
@@ -163,10 +164,12 @@ class Index:
         return self._embed_picture(example)
 
     def _combined(self, examples: Sequence[Example]) -> NDArray[np.float32]:
-        total = np.sum([one.weight * self.embed(one) for one in examples], axis=0, dtype=np.float64)
+        weighed = np.stack([one.weight * self.embed(one) for one in examples])
+        total = weighed.sum(axis=0, dtype=np.float64, keepdims=True)
         if np.linalg.norm(total) < 1e-6:
             raise InputError("the examples cancel each other out; change their weights")
-        return unit_rows(total[None])[0]
+        vector: NDArray[np.float32] = unit_rows(total)[0]
+        return vector
 
     def _embed_text(self, text: str) -> NDArray[np.float32]:
         if not text.strip():
@@ -176,7 +179,8 @@ class Index:
                 f"this index was made by {self.about.encoder!r}, which knows no words; index the images with a dual "
                 "encoder to search by text, for example --encoder hf:openai/clip-vit-base-patch16"
             )
-        return self.encoder.embed_texts([text])[0]
+        vector: NDArray[np.float32] = self.encoder.embed_texts([text])[0]
+        return vector
 
     def _embed_picture(self, example: Example) -> NDArray[np.float32]:
         picture: Any = example.value
@@ -189,10 +193,14 @@ class Index:
             flat.close()
 
     def _given_vector(self, value: Any) -> NDArray[np.float32]:
-        vector = np.asarray(value, dtype=np.float32)
+        try:
+            vector = np.asarray(value, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the vector must hold {self.about.dim} finite numbers, and it holds others") from error
         if vector.shape != (self.about.dim,) or not np.isfinite(vector).all() or not vector.any():
             raise InputError(f"the vector must hold {self.about.dim} finite numbers, not shape {vector.shape}")
-        return unit_rows(vector[None])[0]
+        unit: NDArray[np.float32] = unit_rows(vector[None])[0]
+        return unit
 
     def _row_of(self, name: str) -> int:
         row = self._row_by_id.get(name)

@@ -154,8 +154,9 @@ def _balance(table: pa.Table) -> Iterator[Finding]:
 def _with_content(table: pa.Table) -> pa.Table:
     """Items with a known hash and their content: the file's digest and the box inside it."""
     known = table.filter(pc.field("sha256").is_valid())
-    box = [pc.coalesce(pc.cast(known[name], pa.string()), "") for name in table.schema.names if name.startswith("box_")]
-    return known.append_column("content", pc.binary_join_element_wise(known["sha256"], *box, "|"))
+    box = [pc.coalesce(pc.cast(known[f"box_{side}"], pa.string()), "") for side in ("x", "y", "width", "height")]
+    content = pc.binary_join_element_wise(known["sha256"], *box, "|")
+    return known.select(["id", "label", "group", "split"]).append_column("content", content)
 
 
 def _keys_with_several(table: pa.Table, key: str, column: str) -> tuple[list[str], int]:

@@ -21,6 +21,9 @@ from histoseek.errors import InputError
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 60
+_PARTS = ("this", "expression", "expressions", "low", "high", "negate")
+"""Parts of sqlglot's conditions that are understood; NOT LIKE is a LIKE with `negate`."""
+
 HINT = "write for example: label != 'Normal' AND mpp < 0.6"
 
 
@@ -34,7 +37,9 @@ def parse_filter(where: str, schema: pa.Schema) -> pc.Expression:
     try:  # Arrow finds wrong types only when it meets rows
         schema.empty_table().filter(expression)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise InputError(f"the filter {where!r} compares a column with a value of another type; {HINT}") from error
+        raise InputError(
+            f"the filter {_short(where)!r} compares a column with a value of another type; {HINT}"
+        ) from error
     return expression
 
 
@@ -69,7 +74,11 @@ def _parse(where: str, columns: list[str]) -> Any:
     try:
         return parse_one(_with_quoted_columns(where, columns), dialect="duckdb", into=exp.Condition)
     except (SqlglotError, RecursionError, ValueError) as error:
-        raise InputError(f"the filter {where!r} cannot be read; {HINT}") from error
+        raise InputError(f"the filter {_short(where)!r} cannot be read; {HINT}") from error
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _with_quoted_columns(where: str, columns: list[str]) -> str:
@@ -102,8 +111,11 @@ def _to_arrow(tree: Any, schema: pa.Schema, depth: int = 0) -> pc.Expression:
         return total
     for kind, translate in _conditions().items():
         if type(tree) is kind:
-            return translate(tree, schema)
-    raise InputError(f"a filter cannot contain {tree.sql()!r}; {HINT}")
+            expression = translate(tree, schema)
+            if any(value for part, value in tree.args.items() if part not in _PARTS):
+                break  # as BETWEEN SYMMETRIC: never leave out what was asked
+            return ~expression if tree.args.get("negate") else expression
+    raise InputError(f"a filter cannot contain {_short(tree.sql())!r}; {HINT}")
 
 
 def _flatten(tree: Any) -> Iterable[Any]:
@@ -143,7 +155,7 @@ def _compare(tree: Any, schema: pa.Schema, operator: Callable[[Any, Any], pc.Exp
         return operator(_field(left, schema), _literal(right, schema, left))
     if isinstance(right, exp.Column) and not isinstance(left, exp.Column):
         return operator(_literal(left, schema, right), _field(right, schema))
-    raise InputError(f"a filter compares a column with a value, and {tree.sql()!r} does not; {HINT}")
+    raise InputError(f"a filter compares a column with a value, and {_short(tree.sql())!r} does not; {HINT}")
 
 
 def _between(tree: Any, schema: pa.Schema) -> pc.Expression:
@@ -154,7 +166,7 @@ def _between(tree: Any, schema: pa.Schema) -> pc.Expression:
 
 def _is_in(tree: Any, schema: pa.Schema) -> pc.Expression:
     if tree.args.get("query") is not None or not tree.expressions:
-        raise InputError(f"IN needs a list of values, as in label IN ('Normal', 'Benign'), not {tree.sql()!r}")
+        raise InputError(f"IN needs a list of values, as in label IN ('Normal', 'Benign'), not {_short(tree.sql())!r}")
     column = _field(tree.this, schema)
     total: pc.Expression | None = None
     for value in tree.expressions:  # equality, not isin: NULL IN (...) is not false but unknown
@@ -167,7 +179,7 @@ def _is_null(tree: Any, schema: pa.Schema) -> pc.Expression:
     from sqlglot import exp
 
     if not isinstance(tree.expression, exp.Null):
-        raise InputError(f"after IS comes NULL or NOT NULL, not {tree.expression.sql()!r}")
+        raise InputError(f"after IS comes NULL or NOT NULL, not {_short(tree.expression.sql())!r}")
     return _field(tree.this, schema).is_null()
 
 
@@ -175,7 +187,7 @@ def _like(tree: Any, schema: pa.Schema, *, ignore_case: bool) -> pc.Expression:
     from sqlglot import exp
 
     if not (isinstance(tree.expression, exp.Literal) and tree.expression.is_string):
-        raise InputError(f"LIKE needs a pattern in quotes, as in label LIKE 'adeno%', not {tree.sql()!r}")
+        raise InputError(f"LIKE needs a pattern in quotes, as in label LIKE 'adeno%', not {_short(tree.sql())!r}")
     return pc.match_like(_field(tree.this, schema), tree.expression.this, ignore_case=ignore_case)
 
 
@@ -190,7 +202,7 @@ def _field(tree: Any, schema: pa.Schema) -> pc.Expression:
     from sqlglot import exp
 
     if not isinstance(tree, exp.Column) or tree.table:
-        raise InputError(f"a filter compares columns, and {tree.sql()!r} is none; {HINT}")
+        raise InputError(f"a filter compares columns, and {_short(tree.sql())!r} is none; {HINT}")
     return _column(tree.name, schema)
 
 
@@ -215,13 +227,15 @@ def _literal(tree: Any, schema: pa.Schema, column: Any) -> pa.Scalar:
         try:
             return value.cast(field.type)
         except pa.ArrowInvalid as error:
-            raise InputError(f"{tree.sql()} is no date for column {field.name!r}; write '2026-01-31'") from error
+            raise InputError(
+                f"{_short(tree.sql())} is no date for column {field.name!r}; write '2026-01-31'"
+            ) from error
     numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
     fits = {bool: pa.types.is_boolean(field.type), str: _is_text(field.type)}.get(type(value), numeric)
     if not fits:
-        raise InputError(f"column {field.name!r} holds {field.type}, which {tree.sql()} is not")
+        raise InputError(f"column {field.name!r} holds {field.type}, which {_short(tree.sql())} is not")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise InputError(f"{tree.sql()} is too large a number for column {field.name!r}")
+        raise InputError(f"{_short(tree.sql())} is too large a number for column {field.name!r}")
     return pa.scalar(value)
 
 
@@ -237,7 +251,7 @@ def _python_value(tree: Any) -> str | int | float | bool:
     negative = isinstance(tree, exp.Neg)
     literal = tree.this if negative else tree
     if not isinstance(literal, exp.Literal) or (negative and literal.is_string):
-        raise InputError(f"a filter compares columns with plain values, and {tree.sql()!r} is none; {HINT}")
+        raise InputError(f"a filter compares columns with plain values, and {_short(tree.sql())!r} is none; {HINT}")
     if literal.is_string:
         return str(literal.this)
     try:

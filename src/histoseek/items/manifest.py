@@ -150,9 +150,10 @@ def _read_parquet(source: Path) -> tuple[pa.Table, dict[str, Any]]:
 def _read_csv(source: Path) -> pa.Table:
     from pyarrow import csv
 
-    text = {field.name: field.type for field in SCHEMA}
+    text = {field.name: pa.string() for field in SCHEMA}  # cast later, where a wrong value is named with its row
     options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    cells = csv.ParseOptions(newlines_in_values=True)
     try:
-        return csv.read_csv(source, convert_options=options)
+        return csv.read_csv(source, convert_options=options, parse_options=cells)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{source} cannot be read as a CSV table: {str(error).split(chr(10))[0]}") from error

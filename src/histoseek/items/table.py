@@ -41,8 +41,11 @@ SCHEMA = pa.schema(
 MPP_RANGE = (0.05, 20.0)
 """Resolutions outside are placeholders (72 dpi is 353 µm per pixel) and count as unknown."""
 
-RESERVED = ("vector", "_distance", "_rowid", "rank", "score")
+RESERVED = ("vector", "_distance", "_row", "_rowid", "rank", "score", "box")
 """Names that an index or a list of hits needs for itself."""
+
+_MISFITS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
+"""What Arrow raises for a value that a type cannot hold."""
 
 _BOX = ("box_x", "box_y", "box_width", "box_height")
 
@@ -58,7 +61,7 @@ def table_of(items: Iterable[Item]) -> pa.Table:
             values = [None if item.box is None else item.box[at] for item in rows]
         else:
             values = [getattr(item, field.name) for item in rows]
-        columns[field.name] = pa.array(values, field.type)
+        columns[field.name] = _column_of(values, field, rows)
     for name in extras:
         columns[name] = _extra_column(name, [item.extra.get(name) for item in rows])
     schema = pa.schema([*SCHEMA, *(pa.field(name, columns[name].type) for name in extras)])
@@ -103,10 +106,22 @@ def check_table(table: pa.Table, name: str) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
+def _column_of(values: list[Any], field: pa.Field, items: list[Item]) -> pa.Array:
+    try:
+        return pa.array(values, field.type)
+    except _MISFITS as error:
+        for item, value in zip(items, values, strict=True):
+            try:
+                pa.scalar(value, field.type)
+            except _MISFITS:
+                raise InputError(f"item {item.id!r}, {field.name}: {value!r} is no {field.type}") from error
+        raise InputError(f"some item has a {field.name} that is no {field.type}") from error
+
+
 def _extra_column(name: str, values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except _MISFITS:
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
@@ -114,17 +129,24 @@ def _cast(table: pa.Table, field: pa.Field, name: str) -> pa.Array:
     if field.name not in table.schema.names:
         return pa.nulls(table.num_rows, field.type)
     column = table[field.name].combine_chunks()
+    if pa.types.is_string(column.type) and pa.types.is_integer(field.type):
+        column = _whole_numbers(column)
     try:
         return column.cast(field.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except _MISFITS as error:
         for row, value in enumerate(column, start=1):
             try:
                 value.cast(field.type)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            except _MISFITS:
                 raise InputError(
                     f"{name}, row {row}, column {field.name!r}: {value.as_py()!r} is no {field.type}"
                 ) from error
         raise InputError(f"{name}, column {field.name!r} holds {column.type} instead of {field.type}") from error
+
+
+def _whole_numbers(column: pa.Array) -> pa.Array:
+    """Text without the ".0" that spreadsheets and pandas write behind whole numbers once a row has none."""
+    return pc.replace_substring_regex(column, r"^(-?\d+)\.0*$", r"\1")
 
 
 def _plain(column: pa.Array, label: str, name: str) -> pa.Array:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Floats = NDArray[np.float32]
+Amount = NDArray[np.floating[Any]] | float
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Canvas:
         self.haematoxylin: Floats = np.zeros(grid.shape, dtype=np.float32)
         self.eosin: Floats = np.zeros(grid.shape, dtype=np.float32)
 
-    def paint(self, cover: Floats, haematoxylin: Floats | float, eosin: Floats | float) -> None:
+    def paint(self, cover: Floats, haematoxylin: Amount, eosin: Amount) -> None:
         """Replace what lies under `cover` (0 to 1, `[H, W]`) by these amounts of stain."""
         self.haematoxylin += cover * (haematoxylin - self.haematoxylin)
         self.eosin += cover * (eosin - self.eosin)

@@ -48,7 +48,7 @@ def divide(grid: Grid, points: Points, bend: tuple[float, float], step_um: float
 
 
 def _table_cell(points: Points, along: Floats) -> Ints:
-    return np.floor(along / points.cell).astype(np.intp) + MARGIN_CELLS + 3
+    return np.asarray(np.floor(along / points.cell), dtype=np.intp) + MARGIN_CELLS + 3
 
 
 def _insert(nearest: Floats, distance: Floats) -> None:

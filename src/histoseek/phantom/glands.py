@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -112,8 +113,7 @@ def _arc_lengths(radius: Floats) -> Floats:
     return np.asarray(np.cumsum(steps, axis=1), dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """Places along outlines: `x`, `y` in µm, `inward` the angle from the outline to the inside, `gland`; `[N]`."""
 
     x: Floats
@@ -137,5 +137,6 @@ def line_up(glands: Glands, depth_um: float, every_um: float, loose_um: float, r
         here = np.interp(along, np.arange(TURN + 1), np.append(inner, inner[0])) - rng.normal(0, loose_um, count)
         inward = angle + np.pi - np.arctan2(slope, here)
         x, y = glands.x[number] + here * np.cos(angle), glands.y[number] + here * np.sin(angle)
-        rows.append(Row(*(v.astype(np.float32) for v in (x, y, inward)), np.full(count, number)))
-    return Row(*(np.concatenate(parts) for parts in zip(*(vars(row).values() for row in rows), strict=True)))
+        x, y, inward = (values.astype(np.float32) for values in (x, y, inward))
+        rows.append(Row(x, y, inward, np.full(count, number)))
+    return Row(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))

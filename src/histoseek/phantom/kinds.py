@@ -12,8 +12,8 @@ from histoseek.phantom import glands as gland
 from histoseek.phantom.canvas import Canvas, Floats, ramp
 from histoseek.phantom.cells import Cells, divide
 from histoseek.phantom.fibres import Course, lay_course, strands
-from histoseek.phantom.noise import Points, cloud, scatter, smooth_noise
-from histoseek.phantom.nuclei import Bodies, Chromatin, cover, make_bodies, stamp
+from histoseek.phantom.noise import cloud, scatter, smooth_noise
+from histoseek.phantom.nuclei import Chromatin, cover, make_bodies, stamp
 
 SPINDLE = Chromatin(ragged=0.12, grain=0.2, open=0.15)
 ROUND = Chromatin(ragged=0.07, grain=0.35, open=0.2)
@@ -46,7 +46,7 @@ def _collagen(canvas: Canvas, angle: float, loose: float) -> Course:
     canvas.eosin[:] = np.maximum(eosin, 0.03)
     canvas.haematoxylin[:] = np.maximum(0.04 + 0.012 * bundle + 0.018 * fine + 0.018 * tint, 0.0)
     parting = 0.6 * bundle + 0.75 * fine + 0.3 * thread + 0.55 * tint
-    edge = np.float32(-2.0 + 1.0 * loose)
+    edge = -2.0 + 1.0 * loose
     canvas.paint(ramp(parting, edge, edge - 0.5) * 0.95, 0.01, 0.03)
     return course
 
@@ -55,7 +55,9 @@ def _lamina_propria(canvas: Canvas, cells_every: float) -> None:
     """Fill the canvas with the loose tissue between glands: thin threads and many round cells."""
     grid, rng = canvas.grid, canvas.rng
     course = lay_course(grid, rng.uniform(0, np.pi), 14.0, 34.0, rng)
-    web = 0.5 * strands(course, 2.6, 16.0, rng) + 0.35 * strands(course, 1.2, 9.0, rng) + 0.6 * cloud(grid, 22.0, 4, rng)
+    web = (
+        0.5 * strands(course, 2.6, 16.0, rng) + 0.35 * strands(course, 1.2, 9.0, rng) + 0.6 * cloud(grid, 22.0, 4, rng)
+    )
     canvas.eosin[:] = np.maximum(0.18 + 0.07 * web, 0.015)
     canvas.haematoxylin[:] = np.maximum(0.04 + 0.015 * web, 0.0)
     canvas.paint(ramp(web, -1.0, -1.5) * 0.9, 0.005, 0.015)

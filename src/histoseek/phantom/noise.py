@@ -50,7 +50,7 @@ class Points:
 MARGIN_CELLS = 3
 
 
-def scatter(grid: Grid, spacing: float, rng: np.random.Generator, rounds: int = 6) -> Points:
+def scatter(grid: Grid, spacing: float, rng: np.random.Generator, rounds: int = 4) -> Points:
     """Throw places over a grid and its surroundings until few more fit: random, yet nowhere closer than `spacing`."""
     cell = spacing / math.sqrt(2.0)
     columns = math.ceil(grid.width_um / cell) + 2 * MARGIN_CELLS
@@ -79,6 +79,8 @@ def _throw(px: Floats, py: Floats, turn: tuple[int, int], rng: np.random.Generat
     free = np.ones(x.shape, dtype=bool)
     for dy in range(-2, 3):
         for dx in range(-2, 3):
+            if abs(dx * dy) == 4:
+                continue  # a cell at the corner is a whole spacing away
             near = (slice(top + dy, bottom + dy, 3), slice(left + dx, right + dx, 3))
             free &= np.square(px[near] - x) + np.square(py[near] - y) >= 2.0
     here = (slice(top, bottom, 3), slice(left, right, 3))

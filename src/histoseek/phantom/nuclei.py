@@ -14,7 +14,7 @@ from histoseek.phantom.noise import Ints, smooth_noise
 
 @dataclass(frozen=True)
 class Bodies:
-    """Ellipses: centres `x`, `y`, half-axes `long`, `short` in µm, `angle` of the long one, `dark` in density; `[N]`."""
+    """Ellipses: centres `x`, `y`, half-axes `long`, `short` in µm, `angle` of the long one, `dark`ness; `[N]`."""
 
     x: Floats
     y: Floats
@@ -125,7 +125,9 @@ def stamp(canvas: Canvas, nuclei: Bodies, chromatin: Chromatin) -> None:
     """Draw nuclei onto a canvas, in its patient's size; where two overlap the darker shows."""
     grid, rng = canvas.grid, canvas.rng
     wobble = smooth_noise(grid, 3.0, rng) * np.float32(chromatin.ragged)
-    grain = 1.0 + (smooth_noise(grid, 1.7, rng) + 0.5 * smooth_noise(grid, 0.8, rng)) * np.float32(chromatin.grain * 0.5)
+    grain = 1.0 + (smooth_noise(grid, 1.7, rng) + 0.5 * smooth_noise(grid, 0.8, rng)) * np.float32(
+        chromatin.grain * 0.5
+    )
     scale = np.float32(canvas.nuclear_scale)
     scaled = Bodies(nuclei.x, nuclei.y, nuclei.long * scale, nuclei.short * scale, nuclei.angle, nuclei.dark)
     density = np.zeros(grid.width * grid.height, dtype=np.float32)

@@ -107,7 +107,5 @@ def _expose(rgb: NDArray[np.uint8], scanner: Scanner, rng: np.random.Generator) 
     levels = np.arange(256, dtype=np.float32) / 255.0
     curve = levels[:, None] ** np.float32(scanner.gamma) * np.array(scanner.white, dtype=np.float32)
     exposed = np.stack([curve[rgb[..., channel], channel] for channel in range(3)], axis=-1)
-    # Sensors see brightness more noisily than hue: one grain for all channels and a fainter one for each.
-    exposed += rng.standard_normal((*rgb.shape[:2], 1), dtype=np.float32) * np.float32(scanner.noise * 0.8)
-    exposed += rng.standard_normal(rgb.shape, dtype=np.float32) * np.float32(scanner.noise * 0.5)
-    return np.clip(np.rint(exposed), 0, 255).astype(np.uint8)
+    exposed += rng.standard_normal((*rgb.shape[:2], 1), dtype=np.float32) * np.float32(scanner.noise)
+    return np.asarray(np.clip(np.rint(exposed), 0, 255), dtype=np.uint8)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +16,10 @@ def draw(kind: str, width: int, height: int, mpp: float, patient: Patient, seed:
     """Draw one kind of tissue as this patient's slide would show it: uint8 `[height, width, 3]`.
 
     `mpp` is in µm per pixel. The same seed draws the same tissue for the same area in µm, at any scale.
+    A picture takes about 110 bytes of memory a pixel while it is drawn.
+
+    Raises:
+        InputError: no such kind, or a picture without pixels or scale.
     """
     canvas = lay(kind, Grid(width, height, mpp), patient, seed)
     rng = np.random.default_rng([seed, 7])
@@ -25,7 +27,15 @@ def draw(kind: str, width: int, height: int, mpp: float, patient: Patient, seed:
 
 
 def lay(kind: str, grid: Grid, patient: Patient, seed: int) -> Canvas:
-    """Lay out the stain of one kind of tissue on a grid."""
+    """Lay out the stain of one kind of tissue on a grid.
+
+    Raises:
+        InputError: no such kind, or a grid without pixels or scale.
+    """
+    if min(grid.shape) < 1 or not 0.05 <= grid.mpp <= 20:
+        raise InputError(
+            f"cannot draw {grid.width} × {grid.height} pixels of {grid.mpp} µm; give at least 1 × 1 pixels of 0.05 to 20 µm"
+        )
     if kind not in KINDS:
         raise InputError(f"unknown kind of phantom tissue {kind!r}: choose one of {', '.join(KINDS)}")
     number = KINDS.index(kind)

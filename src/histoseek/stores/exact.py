@@ -1,4 +1,8 @@
-"""Exact nearest neighbours by matrix product, with an order that does not depend on how work is divided."""
+"""Exact nearest neighbours, with scores and an order that do not depend on how work is divided.
+
+A matrix product rounds the same row differently at different places and batch sizes, which would shuffle duplicates and
+close neighbours. So it only finds the candidates; each then gets its score by itself, in float64.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,7 @@ BLOCK_BYTES = 128 * 1024 * 1024
 """Score matrices are made in blocks of queries that stay below this size."""
 
 
-def first_copies(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each row of `[N, D]` the number of the first row with the same vector, bit for bit."""
-    if not len(vectors):
-        return np.zeros(0, dtype=np.int64)
-    plain = np.ascontiguousarray(vectors) + 0.0  # turns −0.0 into 0.0, its equal
-    as_bytes = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1]))).ravel()
-    _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
-    return first[inverse.ravel()].astype(np.int64)
+RESCORED_AT_ONCE = 4096
 
 
 def nearest(
@@ -26,13 +23,11 @@ def nearest(
     vectors: NDArray[np.float32],
     k: int,
     allowed: NDArray[np.bool_] | None = None,
-    copies: NDArray[np.int64] | None = None,
 ) -> Neighbours:
-    """Find the `k` rows of `vectors` [N, D] with the highest dot product for each of `queries` [Q, D].
+    """Find the `k` rows of `vectors` [N, D] with the highest cosine to each of `queries` [Q, D], all of unit length.
 
-    Equal scores are ordered by row. Identical vectors get identical scores through `copies` (`first_copies`):
-    a matrix product rounds the same row differently at different places, which would shuffle duplicates with the
-    batch size. `allowed` is [N] for all queries or [Q, N].
+    Equal scores are ordered by row; identical vectors have identical scores. `allowed` is [N] for all queries or
+    [Q, N].
     """
     n_rows = len(vectors)
     k = max(0, min(k, n_rows))
@@ -40,23 +35,37 @@ def nearest(
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     step = max(1, BLOCK_BYTES // max(1, 4 * n_rows))
     for start in range(0, len(queries), step):
-        block = queries[start : start + step] @ vectors.T
-        if copies is not None:
-            block = block[:, copies]
-        for at, line in enumerate(block, start=start):
+        for at, line in enumerate(queries[start : start + step] @ vectors.T, start=start):
             mask = allowed if allowed is None or allowed.ndim == 1 else allowed[at]
-            best = best_rows(line, k, mask)
-            rows[at, : len(best)] = best
-            scores[at, : len(best)] = line[best]
+            near = candidates(line, k, vectors.shape[1] * 2.0**-24, mask)
+            exact = _scores(queries[at], vectors, near)
+            best = np.argsort(-exact, kind="stable")[:k]
+            rows[at, : len(best)] = near[best]
+            scores[at, : len(best)] = exact[best]
     return Neighbours(rows, scores)
 
 
-def best_rows(scores: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-    """Rows of the `k` highest of `scores` [N], best first, equal ones by row; fewer when fewer are allowed."""
-    rows = np.arange(len(scores)) if allowed is None else np.flatnonzero(allowed)
-    values = scores if allowed is None else scores[rows]
-    if 0 < k < len(rows):
-        threshold = np.partition(values, len(values) - k)[len(values) - k]
-        rows = rows[values >= threshold]  # all that tie at the border, so that the row decides
-        values = scores[rows]
-    return rows[np.argsort(-values, kind="stable")[:k]]
+def candidates(
+    scores: NDArray[np.float32], k: int, margin: float, allowed: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """Rows, ascending, whose score in `scores` [N] is at most twice `margin` below the k-th highest allowed one.
+
+    With scores that are off by at most `margin`, the true k best are among them. The default margin of `nearest` is
+    the bound of a float32 product of unit vectors with its terms in any order.
+    """
+    rows: NDArray[np.int64] = np.arange(len(scores)) if allowed is None else np.flatnonzero(allowed)
+    if not 0 < k < len(rows):
+        return rows
+    values = scores[rows]
+    threshold = np.partition(values, len(values) - k)[len(values) - k]
+    near: NDArray[np.int64] = rows[values >= threshold - 2 * margin]
+    return near
+
+
+def _scores(query: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Cosines of some rows with one query, each summed alone."""
+    scores = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), RESCORED_AT_ONCE):
+        part = slice(start, start + RESCORED_AT_ONCE)
+        scores[part] = (vectors[rows[part]] * query.astype(np.float64)).sum(axis=1)
+    return scores

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from histoseek.errors import DamagedError
 from histoseek.items.files import flush_to_disk, written_whole
-from histoseek.stores.exact import first_copies, nearest
+from histoseek.stores.exact import nearest
 from histoseek.stores.store import VECTOR, Neighbours
 
 MAX_BYTES = 8 * 1024**3
@@ -36,12 +35,11 @@ class FastCopy:
             self._matrix = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
             with pa.memory_map(str(folder / "items.arrow")) as stream:
                 self.items: pa.Table = pa.ipc.open_file(stream).read_all()
-        except (OSError, ValueError, pa.ArrowException) as error:
+            shape = (self.items.num_rows, int(about["dim"]))
+        except (OSError, ValueError, KeyError, TypeError, EOFError, pa.ArrowException) as error:
             raise DamagedError(f"the fast copy {folder} is damaged; delete that folder, it is made anew") from error
-        shape = (self.items.num_rows, int(about["dim"]))
         if self._matrix.shape != shape or self._matrix.dtype != np.float32:
             raise DamagedError(f"the fast copy {folder} is damaged; delete that folder, it is made anew")
-        self._has_copies = bool(about["has_copies"])
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Unit vectors of some rows, `[N, D]`."""
@@ -49,11 +47,7 @@ class FastCopy:
 
     def nearest(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Neighbours:
         """The `k` rows of highest cosine, exactly; see `histoseek.stores.exact.nearest`."""
-        return nearest(queries, np.asarray(self._matrix), k, allowed, self._copies)
-
-    @cached_property
-    def _copies(self) -> NDArray[np.int64] | None:
-        return np.load(self.folder / "copies.npy", allow_pickle=False) if self._has_copies else None
+        return nearest(queries, np.asarray(self._matrix), k, allowed)
 
 
 def fast_folder(home: Path, version: int) -> Path:
@@ -69,16 +63,12 @@ def write_fast(home: Path, version: int, table: pa.Table) -> FastCopy:
         column = table[VECTOR].combine_chunks()
         dim = column.type.list_size
         matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim).astype(np.float32, copy=False)
-        copies = first_copies(matrix)
-        has_copies = bool((copies != np.arange(len(copies))).any())
         np.save(draft / "vectors.npy", matrix)
-        if has_copies:
-            np.save(draft / "copies.npy", copies)
         items = table.drop_columns([VECTOR]).combine_chunks()
         with pa.OSFile(str(draft / "items.arrow"), "wb") as sink, pa.ipc.new_file(sink, items.schema) as writer:
             writer.write_table(items)
         with written_whole(draft / "fast.json") as about:
-            about.write_text(json.dumps({"dim": dim, "has_copies": has_copies}), encoding="utf-8")
+            about.write_text(json.dumps({"dim": dim}), encoding="utf-8")
         for file in draft.iterdir():
             flush_to_disk(file)
         _move(draft, target)

@@ -139,9 +139,7 @@ class MemoryRows:
 
     def nearest(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Neighbours:
         """The `k` rows of highest cosine, exactly."""
-        from histoseek.stores.exact import first_copies
-
-        return nearest(queries, self._matrix, k, allowed, first_copies(self._matrix))
+        return nearest(queries, self._matrix, k, allowed)
 
 
 class LanceRows:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek.errors import InputError
-from histoseek.evaluate.settings import Settings
+from histoseek.evaluation.settings import Settings
 from histoseek.index import Index
 from histoseek.index.embedding import embed_items
 from histoseek.items import Manifest, Skipped
@@ -49,7 +49,8 @@ class Ranking:
     @property
     def relevant(self) -> NDArray[np.bool_]:
         """Which hits carry their query's label, `[Q, K]`."""
-        return (self.hit_labels == self.labels[:, None]) & (self.rows >= 0)
+        relevant: NDArray[np.bool_] = (self.hit_labels == self.labels[:, None]) & (self.rows >= 0)
+        return relevant
 
 
 def take_queries(index: Index, queries: Manifest | str | None, settings: Settings) -> Queries:
@@ -84,7 +85,7 @@ def rank(index: Index, queries: Queries, settings: Settings) -> Ranking:
         _no_overlap(queries, inside, groups, query_groups)
     labels, query_labels, names = _codes(rows.items[settings.label], queries.items[settings.label])
     own = settings.protocol == "leave-group-out"
-    found = _rank_blocks(rows, queries.vectors, max(settings.ks), inside, (groups, query_groups) if own else None)
+    found = _rank_blocks(rows, queries.vectors, settings.depth, inside, (groups, query_groups) if own else None)
     hit_labels = np.where(found[0] >= 0, labels[found[0]], -1)
     n_relevant = _count_relevant(labels[inside], groups[inside], query_labels, query_groups if own else None)
     return Ranking(*found, query_labels, hit_labels, n_relevant, query_groups, tuple(names))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from histoseek import metrics
 from histoseek.encoders.encoder import Encoder, unit_rows
-from histoseek.evaluate.ranking import Queries, Ranking
-from histoseek.evaluate.settings import Settings
+from histoseek.evaluation.ranking import Queries, Ranking
+from histoseek.evaluation.settings import Settings
 from histoseek.index import Index
 
 TOP = 10
@@ -62,11 +62,12 @@ def class_prompts(labels: list[str], datasets: set[str]) -> tuple[str, dict[str,
 
 @cache
 def _prompt_sets() -> dict[str, Any]:
-    return tomllib.loads((files("histoseek.evaluate") / "prompts.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((files("histoseek.evaluation") / "prompts.toml").read_text(encoding="utf-8"))
 
 
 def _ensemble(encoder: Encoder, prompts: list[str]) -> NDArray[np.float32]:
-    return unit_rows(encoder.embed_texts(prompts).mean(axis=0)[None])[0]
+    vector: NDArray[np.float32] = unit_rows(encoder.embed_texts(prompts).mean(axis=0)[None])[0]
+    return vector
 
 
 def _prompts_to_images(

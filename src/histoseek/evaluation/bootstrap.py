@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from histoseek.evaluate.report import Score
+from histoseek.evaluation.report import Score
 
 LEVEL = 0.95
 
@@ -19,7 +19,8 @@ LEVEL = 0.95
 def draw_groups(n_groups: int, n_rounds: int, seed: int) -> NDArray[np.float64]:
     """How often each group is drawn in each round, `[B, G]`."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_rounds).astype(float)
+    drawn: NDArray[np.float64] = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_rounds).astype(float)
+    return drawn
 
 
 def resampled_means(
@@ -32,7 +33,9 @@ def resampled_means(
     counts = np.bincount(groups, minlength=n_groups).astype(float)
     drawn = draws @ counts
     total = draws @ sums
-    return np.divide(total, drawn[:, None], out=np.full_like(total, np.nan), where=drawn[:, None] > 0)
+    means: NDArray[np.float64] = np.full_like(total, np.nan)
+    np.divide(total, drawn[:, None], out=means, where=drawn[:, None] > 0)
+    return means
 
 
 def macro_means(

@@ -10,18 +10,17 @@ from numpy.typing import NDArray
 
 from histoseek import metrics
 from histoseek.errors import InputError
-from histoseek.evaluate.bootstrap import draw_groups, macro_means, resampled_means, scores_of
-from histoseek.evaluate.provenance import provenance_of
-from histoseek.evaluate.ranking import Queries, Ranking, rank, take_queries
-from histoseek.evaluate.report import Report
-from histoseek.evaluate.settings import SettingOptions, Settings
-from histoseek.evaluate.words import evaluate_words
+from histoseek.evaluation.bootstrap import draw_groups, macro_means, resampled_means, scores_of
+from histoseek.evaluation.provenance import provenance_of
+from histoseek.evaluation.ranking import Queries, Ranking, rank, take_queries
+from histoseek.evaluation.report import Report
+from histoseek.evaluation.settings import KNN_K, SettingOptions, Settings
+from histoseek.evaluation.words import evaluate_words
 from histoseek.index import Index
 from histoseek.items import Manifest
 
 CONFUSION_K = 5
 KNN = "kNN accuracy"
-KNN_K = 20
 _MEAN_NAMES = {"AP": "mAP", "MV": "mMV"}
 
 

@@ -7,6 +7,9 @@ from typing import Literal, TypedDict
 
 from histoseek.errors import InputError
 
+KNN_K = 20
+"""Hits that the kNN classifier weighs."""
+
 ProtocolName = Literal["split", "leave-group-out"]
 
 
@@ -36,6 +39,11 @@ class Settings:
     ks: tuple[int, ...] = (1, 3, 5, 10, 20)
     n_bootstrap: int = 1000
     seed: int = 0
+
+    @property
+    def depth(self) -> int:
+        """How many hits are ranked: enough for every k and for the kNN classifier."""
+        return max(*self.ks, KNN_K)
 
     def __post_init__(self) -> None:
         if self.protocol not in ("split", "leave-group-out"):

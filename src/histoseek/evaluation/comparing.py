@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoseek.errors import InputError
-from histoseek.evaluate.bootstrap import draw_groups, holm, p_value, resampled_means
-from histoseek.evaluate.report import Report
+from histoseek.evaluation.bootstrap import draw_groups, holm, p_value, resampled_means
+from histoseek.evaluation.report import Report
 from histoseek.items import written_whole
 
 N_ROUNDS = 10_000

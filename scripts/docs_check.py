@@ -1,0 +1,89 @@
+"""Run every `bash` and `python` block of a page, in order, beside small stand-ins for the data it names.
+
+    python scripts/docs_check.py README.md
+
+The stand-ins carry the official names and hold drawn tissue; a block that ends with an error fails the check.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from histoseek.phantom import KINDS, draw, make_patient, write_sample
+
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def main(page: Path) -> int:
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        stand_ins(home)
+        env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        for language, block in blocks:
+            command = (
+                ["bash", "-euxo", "pipefail", "-c", block] if language == "bash" else [sys.executable, "-c", block]
+            )
+            done = subprocess.run(command, cwd=home, env=env, check=False)
+            if done.returncode:
+                print(f"{page}: this block failed with {done.returncode}:\n{block}", file=sys.stderr)
+                return 1
+    print(f"{page}: {len(blocks)} blocks ran")
+    return 0 if blocks else 1
+
+
+def stand_ins(home: Path) -> None:
+    write_sample(home / "my_images", n_patients=6, images_per_patient=6)
+    shutil.copy(next((home / "my_images").rglob("*.png")), home / "my_query.png")
+    pictures = tiny_pictures()
+    for name in [*bach_names(), *bracs_names(), *crc_names()]:
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        next(pictures).save(path)
+
+
+def tiny_pictures() -> Iterator[Image.Image]:
+    """Small pictures, all different, in an endless row."""
+    drawn = [draw(kind, 96, 96, 0.5, make_patient(seed), seed) for seed, kind in enumerate(KINDS)]
+    rng = np.random.default_rng(0)
+    while True:
+        for tissue in drawn:
+            noise = rng.integers(0, 12, tissue.shape, dtype=np.uint8)
+            yield Image.fromarray(np.clip(tissue.astype(int) - noise, 0, 255).astype(np.uint8))
+
+
+def bach_names() -> Iterator[str]:
+    for prefix, label in (("n", "Normal"), ("b", "Benign"), ("is", "InSitu"), ("iv", "Invasive")):
+        for number in range(1, 101):
+            yield f"ICIAR2018_BACH_Challenge/Photos/{label}/{prefix}{number:03d}.tif"
+
+
+def bracs_names() -> Iterator[str]:
+    codes = ("N", "PB", "UDH", "FEA", "ADH", "DCIS", "IC")
+    for at, split in enumerate(("train", "val", "test")):
+        for digit, code in enumerate(codes):
+            for roi in (1, 2, 3):
+                folder = f"histoimage.na.icar.cnr.it/BRACS_RoI/latest_version/{split}/{digit}_{code}"
+                yield f"{folder}/BRACS_{1000 + 100 * at + 10 * digit + roi}_{code}_{roi}.png"
+
+
+def crc_names() -> Iterator[str]:
+    table = files("histoseek.datasets") / "facts" / "extended_crc_folds.csv"
+    for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines()):
+        yield f"Extended_CRC/Original_Images/{row['Image_Names']}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve()))

@@ -1,0 +1,19 @@
+"""Measuring retrieval honestly: protocols, intervals, comparison."""
+
+from histoseek.evaluation.comparing import METRICS, Comparison, compare, named_reports
+from histoseek.evaluation.evaluating import evaluate
+from histoseek.evaluation.report import Report, Score
+from histoseek.evaluation.settings import ProtocolName, SettingOptions, Settings
+
+__all__ = [
+    "METRICS",
+    "Comparison",
+    "ProtocolName",
+    "Report",
+    "Score",
+    "SettingOptions",
+    "Settings",
+    "compare",
+    "evaluate",
+    "named_reports",
+]

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from histoseek.encoders import Encoder, Settings, export, export_encoder, load_encoder  # noqa: E402
+from histoseek.encoders.torch_encoder import TorchEncoder, Towers  # noqa: E402
+from histoseek.errors import EncoderError, InputError  # noqa: E402
+
+Views = list[NDArray[np.uint8]]
+TEXTS = ["Invasive carcinoma, grade 3", "tumour", "", "normal mucosa " * 60]
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "dual", "vit", "dinov2", "resnet"])
+def test_the_folder_gives_the_sources_vectors(
+    kind: str, loaded: Callable[[str], Encoder], exported: Callable[[str], Path], views: Views
+) -> None:
+    source, folder = loaded(kind), load_encoder(exported(kind))
+    images = source.embed_images(views)
+    assert (images @ images.T).min() < 0.999, "views that all look alike prove no parity"
+    assert (images * folder.embed_images(views)).sum(axis=1).min() >= 0.9999
+    if source.card.has_text:
+        texts = source.embed_texts(TEXTS)
+        assert (texts @ texts.T).min() < 0.999
+        assert (texts * folder.embed_texts(TEXTS)).sum(axis=1).min() >= 0.9999
+
+
+def test_the_folder_keeps_card_and_preprocessing(
+    loaded: Callable[[str], Encoder], exported: Callable[[str], Path]
+) -> None:
+    source, folder = loaded("siglip"), load_encoder(exported("siglip"))
+    assert folder.card == source.card
+    assert folder.fingerprint.preprocessing == source.fingerprint.preprocessing
+    files = {path.name for path in exported("siglip").iterdir()}
+    assert files == {"encoder.json", "image.onnx", "text.onnx", "tokenizer.json"}
+    assert {path.name for path in exported("vit").iterdir()} == {"encoder.json", "image.onnx"}
+
+
+def test_export_by_name_with_a_scale_is_silent(
+    model_folder: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep" / "encoder"
+    export_encoder(model_folder("dual"), out, mpp=0.25)
+    assert capfd.readouterr() == ("", "")
+    assert json.loads((out / "encoder.json").read_text())["preprocessing"]["mpp"] == 0.25
+    assert [path.name for path in out.parent.iterdir()] == ["encoder"]
+
+
+def test_what_needs_no_export(exported: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="'color' holds no network, so it needs no export"):
+        export_encoder("color", tmp_path / "out")
+    with pytest.raises(EncoderError, match="is an encoder folder already"):
+        export_encoder(exported("vit"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lower_precision_is_not_exported(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="from f32"):
+        export_encoder(load_encoder(model_folder("vit"), precision="bf16"), tmp_path / "out")
+
+
+def test_nothing_is_overwritten(loaded: Callable[[str], Encoder], tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        export_encoder(loaded("vit"), tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_an_empty_folder_is_filled_and_two_exports_are_the_same(
+    loaded: Callable[[str], Encoder], exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    again = export_encoder(loaded("resnet"), tmp_path)
+    assert (again.folder, again.text_cosine) == (tmp_path, None)
+    assert 0.9999 <= again.image_cosine < 1.0001
+    assert load_encoder(tmp_path).fingerprint == load_encoder(exported("resnet")).fingerprint
+
+
+class Drifting(torch.nn.Module):  # type: ignore[misc]
+    """Gives other vectors when it is exported than when it is run."""
+
+    def __init__(self, tower: torch.nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        drift = 0.3 if torch.compiler.is_compiling() else 0.0
+        return self.tower(pixel_values) + drift
+
+
+def test_other_vectors_fail_and_leave_nothing(loaded: Callable[[str], Encoder], tmp_path: Path) -> None:
+    source = loaded("vit")
+    assert isinstance(source, TorchEncoder)
+    drifting = TorchEncoder(source.card, source.fingerprint, Towers(Drifting(source.towers.image)), Settings())
+    with pytest.raises(EncoderError, match=r"image tower of 'vit.*' gives other vectors"):
+        export_encoder(drifting, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tower_too_large_for_one_file(
+    loaded: Callable[[str], Encoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from histoseek.encoders import onnx_export
+
+    monkeypatch.setattr(onnx_export, "LARGEST_BYTES", 1000)
+    with pytest.raises(EncoderError, match="use this encoder through PyTorch"):
+        export_encoder(loaded("vit"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_views_for_comparison_are_not_all_alike() -> None:
+    views = export._views(32)
+    assert len({view.tobytes() for view in views}) == len(views)
