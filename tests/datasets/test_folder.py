@@ -66,7 +66,8 @@ def test_a_table_beside_the_images(tmp_path, plant):
     plant(tmp_path, FILES)
     (tmp_path / "patients.csv").write_text(
         "\ufefffile;patient;mpp;scanner;caption;age\n"
-        "Normal/P1_a.png;007;0.5;A;pink, quiet;50\nP2_a.png;008;0.5;B;;61\nTumour/P1_b.png;007;9999;A;x;\ngone.png;1;;;;\n",
+        "Normal/P1_a.png;007;0.5;A;pink, quiet;50\nP2_a.png;008;0.5;B;;61\n"
+        "Tumour/P1_b.png;007;9999;A;x;\ngone.png;1;;;;\n",
         encoding="utf-8",
     )
     prepared = prepare_with_report("folder", tmp_path, sidecar="patients.csv")

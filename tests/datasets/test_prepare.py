@@ -124,6 +124,7 @@ def test_options_are_listed_checked_and_converted(tmp_path):
     assert [str(option) for option in crc.options] == ["folds=official|folders", "test_fold=int"]
     assert crc.read_options({"test_fold": "2", "folds": "folders"}) == {"test_fold": 2, "folds": "folders"}
     for options, says in (
+        ({"name": "x", "source": "y"}, "no option 'name'"),
         ({"fold": 1}, "no option 'fold'; its options are: folds=official"),
         ({"folds": "mine"}, "choose one of: official, folders"),
         ({"test_fold": "two"}, "which is no int"),
@@ -165,6 +166,14 @@ def test_a_folder_that_cannot_be_opened_is_skipped(tmp_path, plant, monkeypatch)
 
     monkeypatch.setattr(os, "scandir", scandir)
     prepared = prepare_with_report("folder", tmp_path)
-    assert [tuple(row) for row in prepared.skipped] == [("b/", "folder cannot be opened: Permission denied")] or [
-        tuple(row) for row in prepared.skipped
-    ] == [("b", "folder cannot be opened: Permission denied")]
+    assert [tuple(row) for row in prepared.skipped] == [("b", "folder cannot be opened: Permission denied")]
+
+
+def test_the_phantom_sample_is_taken_with_its_patients(tmp_path):
+    from histoseek.phantom import write_sample
+
+    prepared = prepare_with_report("folder", write_sample(tmp_path / "s", 2, 2), sidecar="patients.csv")
+    assert {item.group_source for item in prepared.manifest} == {"patient"}
+    assert all(item.mpp and item.caption and item.label for item in prepared.manifest)
+    assert prepared.skipped == ()
+    assert prepared.summary.notes == ()

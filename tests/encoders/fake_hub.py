@@ -78,6 +78,8 @@ def _answer(hub: FakeHub, target: str) -> tuple[int, dict[str, str], bytes]:
         return _json({"discussions": found, "count": len(found), "start": 0})
     revision = "/".join(rest[1:]) if about else "/".join(rest[1:-1])
     folder = hub.folder(name, revision)
+    if folder is None and any(known == name for known, _ in hub.models):
+        return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}, b""
     if folder is None:
         return 401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, b""
     sha = revision if len(revision) == 40 else hub.commit(name, revision)

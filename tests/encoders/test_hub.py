@@ -50,6 +50,7 @@ def test_a_revision_can_be_asked_for(hub: FakeHub, model_folder: Callable[[str],
     hub.models["lab/tiny", "main"] = model_folder("vit")
     hub.models["lab/tiny", "v1"] = model_folder("resnet")
     assert load_encoder("hf:lab/tiny@v1").fingerprint != load_encoder("hf:lab/tiny").fingerprint
+    assert "has no revision 'v2'" in refusal("hf:lab/tiny@v2")
 
 
 def test_only_what_is_needed_is_fetched(hub: FakeHub, model_folder: Callable[[str], Path], tmp_path: Path) -> None:
@@ -81,7 +82,11 @@ def test_the_hubs_own_conversion_is_taken(hub: FakeHub, pickles: Path, model_fol
     hub.models["lab/old", "main"] = pickles
     hub.models["lab/old", "refs/pr/4"] = model_folder("vit")
     hub.pull_requests["lab/old"] = [pull_request(4, "SFconvertbot")]
-    assert load_encoder("hf:lab/old").fingerprint.digest == load_encoder(model_folder("vit")).fingerprint.digest
+    encoder = load_encoder("hf:lab/old")
+    assert encoder.fingerprint.digest == load_encoder(model_folder("vit")).fingerprint.digest
+    hub.asked.clear()
+    assert load_encoder(encoder.card.name).fingerprint == encoder.fingerprint
+    assert (encoder.card.name, hub.asked) == ("hf:lab/old@refs/pr/4", [])
 
 
 def test_a_conversion_by_a_stranger_is_not_taken(

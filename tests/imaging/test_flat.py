@@ -243,7 +243,9 @@ def test_truncated_file_is_an_image_error(suffix: str, tmp_path: Path) -> None:
         read_whole(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"GIF89a" + bytes(50)])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"GIF89a" + bytes(50)]
+)
 def test_file_that_is_no_image_is_an_image_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(ImageError, match="no image that can be read"):
@@ -263,7 +265,9 @@ def test_missing_file_and_folder_are_image_errors(tmp_path: Path) -> None:
             open_flat(path)
 
 
-@pytest.mark.parametrize(("dpi", "mpp"), [(50_800, 0.5), (101_600, 0.25), (72, None), (96, None), (300, None), (1e6, None)])
+@pytest.mark.parametrize(
+    ("dpi", "mpp"), [(50_800, 0.5), (101_600, 0.25), (72, None), (96, None), (300, None), (1e6, None)]
+)
 def test_scale_comes_from_the_resolution_tag_unless_it_is_a_placeholder(
     dpi: float, mpp: float | None, tmp_path: Path
 ) -> None:

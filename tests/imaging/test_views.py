@@ -42,7 +42,7 @@ def test_every_pixel_is_in_some_view_and_no_view_leaves_the_rectangle(
     for length, starts in ((width, {x for x, _ in plan.corners}), (height, {y for _, y in plan.corners})):
         seen = np.zeros(length, dtype=bool)
         for start in starts:
-            assert 0 <= start
+            assert start >= 0
             assert start + min(plan.side, length) <= length
             seen[start : start + plan.side] = True
         assert seen.all()
@@ -82,7 +82,9 @@ def test_long_thread_of_unknown_scale_has_few_views() -> None:
     assert len(plan_views(100_000, 1, None, 224, 0.5).corners) == 16
 
 
-@pytest.mark.parametrize(("mpp", "scale"), [(0.25, "matched"), (0.5, "matched"), (0.505, "matched"), (0.52, "own"), (4, "own")])
+@pytest.mark.parametrize(
+    ("mpp", "scale"), [(0.25, "matched"), (0.5, "matched"), (0.505, "matched"), (0.52, "own"), (4, "own")]
+)
 def test_image_coarser_than_the_encoder_keeps_its_own_scale(mpp: float, scale: str) -> None:
     plan = plan_views(1000, 1000, mpp, 100, 0.5)
     assert plan.scale == scale

@@ -67,7 +67,11 @@ def test_missing_scale_label_and_group_are_notes() -> None:
     items[0] = replace(items[0], mpp=None)
     items[1] = replace(items[1], label=None)
     found = audit([*items, Item(id="alone", path="p", label="L0", mpp=0.5)])
-    assert {kind: one.n_items for kind, one in found.items()} == {"missing-mpp": 1, "missing-label": 1, "unknown-group": 1}
+    assert {kind: one.n_items for kind, one in found.items()} == {
+        "missing-mpp": 1,
+        "missing-label": 1,
+        "unknown-group": 1,
+    }
     assert {one.level for one in found.values()} == {"note"}
 
 

@@ -15,7 +15,9 @@ def test_written_file_has_its_content_and_usual_rights(tmp_path: Path) -> None:
         draft.write_text("whole")
     assert (tmp_path / "new" / "a.txt").read_text() == "whole"
     (tmp_path / "plain").touch()
-    assert stat.S_IMODE((tmp_path / "new" / "a.txt").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+    assert stat.S_IMODE((tmp_path / "new" / "a.txt").stat().st_mode) == stat.S_IMODE(
+        (tmp_path / "plain").stat().st_mode
+    )
 
 
 def test_failure_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ def prepare(
         key, sign, value = pair.partition("=")
         if not sign:
             raise InputError(f"option {pair!r} is not of the form KEY=VALUE")
+        if key in ("mpp", "progress"):
+            raise InputError(f"{key} is no option of a dataset; the scale is stated with --mpp")
         options[key] = value
     with progress("measuring") as tell:
         prepared = prepare_with_report(dataset, source, mpp=mpp, progress=tell, **options)

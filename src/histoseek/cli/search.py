@@ -75,11 +75,13 @@ def search(
     """Find the items of an archive that look like an image, words, or another item; several examples add up."""
     from histoseek.index import Index, RuleOptions
 
-    rules: dict[str, Any] = {"k": k, "where": where, "exclude_group": exclude_group, "per_group": per_group, "per_slide": per_slide}
-    rules |= {"collapse": collapse, "min_score": min_score}
+    rules: dict[str, Any] = {"k": k, "where": where, "exclude_group": exclude_group, "collapse": collapse}
+    rules |= {"per_group": per_group, "per_slide": per_slide, "min_score": min_score}
     examples = [_example(packed, mpp) for packed in example or ()]
     opened = Index.open(index)
     hits = opened.search(examples, **cast("RuleOptions", rules))
+    for one in examples:
+        _say_if_scale_unknown(one)
     columns = ["rank", "score", "label", "group", "id"]
     show_rows(hits.rows(), as_json, columns)
     if not hits:
@@ -94,6 +96,13 @@ def search(
     if sheet is not None:
         hits.sheet(sheet, next((_picture(opened, one) for one in examples if one.kind != "text"), None))
         note(f"wrote {sheet}")
+
+
+def _say_if_scale_unknown(example: Any) -> None:
+    from histoseek.imaging import read_size
+
+    if example.kind == "image" and example.mpp is None and read_size(example.value)[2] is None:
+        note(f"the scale of {example.value} is unknown, so it is fitted whole; state it with --mpp for true matches")
 
 
 def _picture(index: Any, example: Any) -> Path:

@@ -2,7 +2,7 @@
 
 from histoseek.datasets.dataset import Dataset, Option, Published, Scan
 from histoseek.datasets.known import dataset_names, find_dataset
-from histoseek.datasets.prepare import Prepared, prepare, prepare_with_report
+from histoseek.datasets.preparing import Prepared, prepare, prepare_with_report
 from histoseek.datasets.summary import Summary
 
 __all__ = [

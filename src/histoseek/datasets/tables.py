@@ -73,6 +73,7 @@ def read_sheets(path: Path) -> dict[str, list[list[Any]]]:
         SyntaxError,
         TypeError,
         EOFError,
+        RuntimeError,
         zlib.error,
     )
     try:

@@ -57,9 +57,11 @@ def export_encoder(encoder: Encoder | str | Path, out_dir: str | Path, *, mpp: f
     Raises:
         EncoderError: the encoder needs no export, is not in f32, is too large for one file, or the exported one gives
             other vectors.
-        InputError: `out_dir` exists and is not empty, or cannot be written.
+        InputError: `out_dir` exists and is not empty, or cannot be written; or `mpp` came with a loaded encoder.
     """
     out_dir = Path(out_dir)
+    if mpp is not None and not isinstance(encoder, str | Path):
+        raise InputError("mpp is for an encoder given by name; load the encoder itself with mpp instead")
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise InputError(f"{out_dir} exists and is not empty; choose another folder with --out")
     source = _exportable(load_encoder(encoder, mpp=mpp) if isinstance(encoder, str | Path) else encoder)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from histoseek.errors import EncoderError
 
@@ -25,42 +33,59 @@ OPENCLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safe
 CONVERSION_TITLE = "Adding `safetensors` variant of this model"
 CONVERSION_AUTHOR = "SFconvertbot"
 
-# The hub's client raises its own errors below these two, and lets its HTTP library's errors through below the first.
+# All that goes wrong between here and the hub: its HTTP library's errors, and the operating system's.
 UNREACHABLE: tuple[type[BaseException], ...] = HfHubHTTPError.__bases__
 
 
-def fetch(name: str, revision: str | None, weights: Sequence[str]) -> Path:
-    """Folder of the hub model `name` with its `weights` files; what the cache holds complete is not asked for again.
+class Fetched(NamedTuple):
+    """A model's folder in the hub's cache, and the revision it is of when that is not the main one."""
+
+    folder: Path
+    revision: str | None
+
+
+def fetch(name: str, revision: str | None, weights: Sequence[str]) -> Fetched:
+    """Fetch the hub model `name` with its `weights` files, unless the cache holds it: then nothing is asked.
 
     Where the main revision offers no safetensors, the hub's own conversion (a pull request by its robot) is taken.
 
     Raises:
-        EncoderError: the hub cannot be reached, does not know the name, asks for a licence to be accepted first,
-            or offers no safetensors.
+        EncoderError: the hub cannot be reached, does not know the name, or asks for a licence to be accepted first.
     """
     patterns = [*BESIDE_WEIGHTS, *weights]
+    with _refusals_in_words(name, revision):
+        folder = _cached(name, revision, patterns)
+        if folder is None or not holds_any(folder, weights):
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        converted = None if revision or holds_any(folder, weights) else _conversion(name)
+        if converted is not None:
+            return Fetched(Path(snapshot_download(name, revision=converted, allow_patterns=patterns)), converted)
+    return Fetched(folder, revision)
+
+
+@contextmanager
+def _refusals_in_words(name: str, revision: str | None) -> Iterator[None]:
+    page = f"https://huggingface.co/{name}"
     try:
-        folder = _cached(name, revision, patterns, weights) or _download(name, revision, patterns)
-        if not holds_any(folder, weights) and revision is None:
-            converted = _conversion(name)
-            folder = folder if converted is None else _download(name, converted, patterns)
+        yield
     except HFValidationError as error:
         raise EncoderError(f"{name!r} is not the name of a hub model; it looks like ORGANISATION/MODEL") from error
     except GatedRepoError as error:
         raise EncoderError(
-            f"model {name!r} is gated: accept its licence at https://huggingface.co/{name}, then run `hf auth login`"
+            f"model {name!r} is gated: accept its licence at {page}, then run `hf auth login`"
         ) from error
     except RepositoryNotFoundError as error:
         raise EncoderError(
             f"the hub has no model {name!r} that you may see; check the spelling at https://huggingface.co/models, "
             "and for a private model run `hf auth login`"
         ) from error
+    except RevisionNotFoundError as error:
+        raise EncoderError(f"model {name!r} has no revision {revision!r}; see {page}/commits/main") from error
     except UNREACHABLE as error:
         raise EncoderError(
             f"model {name!r} is not on this machine and could not be fetched from the hub ({_why(error)}); "
             f"on a machine with network run `hf download {name} --local-dir DIR`, copy DIR here and use --encoder DIR"
         ) from error
-    return folder
 
 
 def holds_any(folder: Path, patterns: Sequence[str]) -> bool:
@@ -82,17 +107,11 @@ def conversion(folder: str) -> str:
     return f'python -c "{code}"'
 
 
-def _cached(name: str, revision: str | None, patterns: Sequence[str], weights: Sequence[str]) -> Path | None:
+def _cached(name: str, revision: str | None, patterns: list[str]) -> Path | None:
     try:
-        found = snapshot_download(name, revision=revision, allow_patterns=list(patterns), local_files_only=True)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=True))
     except FileNotFoundError:
         return None
-    folder = Path(found)
-    return folder if holds_any(folder, weights) else None
-
-
-def _download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
 
 
 def _conversion(name: str) -> str | None:

@@ -43,10 +43,11 @@ def load_hub(name: str, settings: Settings) -> TorchEncoder:
         EncoderError: it cannot be fetched, or is of a family that Histoseek does not know.
     """
     repository, _, revision = name.partition("@")
-    folder = fetch(repository, revision or None, TRANSFORMERS_WEIGHTS)
+    folder, fetched = fetch(repository, revision or None, TRANSFORMERS_WEIGHTS)
     if not holds_any(folder, TRANSFORMERS_WEIGHTS):
         raise pickles_only(repository)
-    return _load(folder, f"hf:{name}", f"https://huggingface.co/{repository}", settings)
+    full_name = f"hf:{repository}@{fetched}" if fetched else f"hf:{repository}"
+    return _load(folder, full_name, f"https://huggingface.co/{repository}", settings)
 
 
 def load_folder(folder: Path, settings: Settings) -> TorchEncoder:

@@ -97,7 +97,7 @@ def _published_source(architecture: str, tag: str, published: dict[str, Any]) ->
             "convert it to safetensors where you trust it and give its path"
         )
     repository = "/".join(hub.split("/")[:2])
-    folder = fetch(repository, None, OPENCLIP_WEIGHTS)
+    folder = fetch(repository, None, OPENCLIP_WEIGHTS).folder
     return _Source(
         architecture,
         _weights(repository, folder),
@@ -108,7 +108,7 @@ def _published_source(architecture: str, tag: str, published: dict[str, Any]) ->
 
 
 def _hub_source(repository: str) -> _Source:
-    folder = fetch(repository, None, OPENCLIP_WEIGHTS)
+    folder = fetch(repository, None, OPENCLIP_WEIGHTS).folder
     config = folder / "open_clip_config.json"
     if not config.is_file():
         raise EncoderError(

@@ -90,7 +90,7 @@ def _per_class(
     classes = {}
     for label in np.unique(labels):
         rows = values[labels == label]
-        classes[names[label]] = {"queries": float(len(rows))} | dict(
+        classes[names[label]] = {"queries": len(rows)} | dict(
             zip(shown, (float(value) for value in rows.mean(axis=0)), strict=True)
         )
     return classes
@@ -144,13 +144,14 @@ def _table(index: Index, asked: Queries, ranking: Ranking, per_query: dict[str, 
     """One row a query; the lists hold the hits, best first."""
     columns: dict[str, Any] = {name: asked.items[name] for name in ("id", "path", "group")}
     columns["label"] = pa.array([ranking.names[label] for label in ranking.labels])
-    boxes = asked.items.select(["box_x", "box_y", "box_width", "box_height"]).to_pylist()
-    columns["box"] = pa.array([_box(box) for box in boxes], pa.list_(pa.int64()))
+    columns["box"] = pa.array(_boxes(asked.items), pa.list_(pa.int64()))
     columns["n_relevant"] = pa.array(ranking.n_relevant)
     found = [row[row >= 0] for row in ranking.rows]
     for name in ("id", "path"):
         held = np.array(index.rows.items[name].to_pylist(), dtype=object)
         columns[f"hit_{name}s"] = pa.array([list(held[row]) for row in found], pa.list_(pa.string()))
+    boxes = _boxes(index.rows.items)
+    columns["hit_boxes"] = pa.array([[boxes[at] for at in row] for row in found], pa.list_(pa.list_(pa.int64())))
     names = np.array([*ranking.names, None], dtype=object)
     columns["hit_labels"] = pa.array([list(names[row]) for row in ranking.hit_labels], pa.list_(pa.string()))
     columns["hit_scores"] = pa.array(
@@ -164,8 +165,9 @@ def _table(index: Index, asked: Queries, ranking: Ranking, per_query: dict[str, 
     return pa.table(columns | per_query)
 
 
-def _box(row: dict[str, int | None]) -> list[int | None] | None:
-    return None if row["box_x"] is None else list(row.values())
+def _boxes(items: pa.Table) -> list[list[int] | None]:
+    rows = items.select(["box_x", "box_y", "box_width", "box_height"]).to_pylist()
+    return [None if row["box_x"] is None else list(row.values()) for row in rows]
 
 
 def _principal_axes(vectors: NDArray[np.float32]) -> NDArray[np.float64]:

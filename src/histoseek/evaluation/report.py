@@ -35,8 +35,8 @@ class Report:
     queries, exclusion, denominators, tie rule, encoder, precision, seed; `provenance` versions, git state and
     command. `confusion` is {"k", "labels", "counts" [true][voted]}. `text` holds the text → image figures, empty
     without a text tower. `per_query` has one row a query: `id`, `path`, `box`, `label`, `group`, `n_relevant`,
-    `hit_ids`, `hit_paths`, `hit_labels` (lists, best first), `hit_scores`, `map_x` and `map_y` (its place on the first
-    two principal axes), `vote@k` and one column a metric.
+    `hit_ids`, `hit_paths`, `hit_boxes`, `hit_labels`, `hit_scores` (lists, best first), `map_x` and `map_y` (its place
+    on the first two principal axes), `vote@k` and one column a metric.
     """
 
     scores: Mapping[str, Score]

@@ -50,7 +50,7 @@ def micrometres(draw: ImageDraw.ImageDraw, at: tuple[int, int], number: str, siz
     left = at[0] - font.getlength(text) / 2
     draw.text((left, at[1]), text, font=font, fill=fill)
     stem = left + font.getlength(f"{number} ") + size * 0.1
-    top, _, bottom = at[1] + size * 0.55, 0, at[1] + size * 1.12
+    top, bottom = at[1] + size * 0.55, at[1] + size * 1.12
     draw.line((stem, top, stem, bottom), fill=fill, width=max(1, size // 10))
 
 

@@ -58,8 +58,13 @@ class Picture:
             return None
 
 
-def measure(source: Path | Image.Image, box: Box | None = None, mpp: float | None = None) -> Picture:
-    """Read the header of a picture: its size, and whether it says that it is synthetic; pixels are read later."""
+def measure(
+    source: Path | Image.Image, box: Box | None = None, mpp: float | None = None, own_mpp: bool = False
+) -> Picture:
+    """Read the header of a picture: its size, and whether it says that it is synthetic; pixels are read later.
+
+    With `own_mpp` the scale written in the file counts when `mpp` is None; an item's unknown scale stays unknown.
+    """
     try:
         flat = _open(source)
     except (HistoseekError, OSError, ValueError) as error:
@@ -67,7 +72,7 @@ def measure(source: Path | Image.Image, box: Box | None = None, mpp: float | Non
         return Picture(source, box, mpp, trouble="file is missing" if missing else _short(error))
     try:
         width, height = (box.width, box.height) if box else flat.size
-        known = mpp if mpp is not None or isinstance(source, Path) and box else flat.mpp
+        known = flat.mpp if own_mpp and mpp is None else mpp
     finally:
         flat.close()
     return Picture(source, box, known, width, height, synthetic=_says_synthetic(source))

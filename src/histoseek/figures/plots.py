@@ -21,11 +21,19 @@ class Figure(Protocol):
     """A value with its interval."""
 
     @property
-    def value(self) -> float: ...
+    def value(self) -> float:
+        """The value itself."""
+        ...
+
     @property
-    def low(self) -> float: ...
+    def low(self) -> float:
+        """The lower end."""
+        ...
+
     @property
-    def high(self) -> float: ...
+    def high(self) -> float:
+        """The upper end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,9 @@ def panel(family: str, ks: Sequence[int], parts: Mapping[str, Mapping[str, Figur
         return None
     span = math.log(known[-1] / known[0])
     across = {k: round(LEFT + (WIDTH - LEFT - RIGHT) * (0.04 + 0.92 * math.log(k / known[0]) / span), 1) for k in known}
-    curves = tuple(_curve(name, kind, family, across, scores) for (name, scores), kind in zip(parts.items(), "ab"))  # noqa: B905
+    curves = tuple(
+        _curve(name, "ab"[at % 2], family, across, scores) for at, (name, scores) in enumerate(parts.items())
+    )
     ticks_y = tuple((_down(step / 5), f"{step / 5:.1f}") for step in range(6))
     return Panel(f"{family}@k", curves, tuple((across[k], str(k)) for k in known), ticks_y)
 
@@ -117,7 +127,9 @@ def mark(at: int) -> tuple[str, str]:
 
 def _curve(name: str, kind: str, family: str, across: Mapping[int, float], scores: Mapping[str, Figure]) -> Curve:
     kept = [(x, k, score) for k, x in across.items() if (score := scores.get(f"{family}@{k}")) and _finite(score)]
-    points = tuple((x, _down(s.value), f"{name}, {family}@{k}: {s.value:.3f} ({s.low:.3f}–{s.high:.3f})") for x, k, s in kept)
+    points = tuple(
+        (x, _down(s.value), f"{name}, {family}@{k}: {s.value:.3f} ({s.low:.3f}–{s.high:.3f})") for x, k, s in kept
+    )
     line = " ".join(f"{x},{y}" for x, y, _ in points)
     edge = [(x, _down(s.high)) for x, _, s in kept] + [(x, _down(s.low)) for x, _, s in reversed(kept)]
     return Curve(name, kind, line, " ".join(f"{x},{y}" for x, y in edge), points)

@@ -74,7 +74,7 @@ def draw_sheet(hits: Hits, query: str | Path | Image.Image | None = None) -> Ima
 def _asked_picture(query: str | Path | Image.Image | None) -> Picture | None:
     if query is None:
         return None
-    return measure(Path(query) if isinstance(query, str) else query)
+    return measure(Path(query) if isinstance(query, str) else query, own_mpp=True)
 
 
 def _asked_words(hits: Hits) -> str:

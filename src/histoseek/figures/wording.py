@@ -22,7 +22,7 @@ def named(key: str) -> str:
         return _NAMES[key]
     words = key.replace("_", " ").strip()
     words = f"number of {words[2:]}" if words.startswith("n ") else words
-    return words[:1].upper() + words[1:]
+    return words if words[1:2].isupper() else words[:1].upper() + words[1:]
 
 
 def said(value: Any) -> str:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from histoseek.items import Box
 
+Scale = Literal["matched", "own", "fitted"]
+
 SLACK = 0.12
 """A strip narrower than this part of a view gets no view of its own: the others are stretched over it."""
 
@@ -39,15 +41,10 @@ class Reader(Protocol):
 
 
 class ViewPlan(NamedTuple):
-    """Where the views of a rectangle lie: squares of `side` level-0 pixels at the corners `corners`.
-
-    `scale` says how the scale was chosen: "matched" to the encoder's, "own" because the image is coarser than the
-    encoder wants and nothing is invented by enlarging it, or "fitted" because the image's scale is unknown.
-    """
+    """Where the views of a rectangle lie: squares of `side` level-0 pixels at the corners `corners`."""
 
     side: int
     corners: tuple[tuple[int, int], ...]
-    scale: Literal["matched", "own", "fitted"]
 
 
 def plan_views(width: int, height: int, mpp: float | None, view_px: int, view_mpp: float) -> ViewPlan:
@@ -57,14 +54,24 @@ def plan_views(width: int, height: int, mpp: float | None, view_px: int, view_mp
     larger (`SLACK`). A rectangle of unknown scale is covered by views as large as its short side.
     """
     if mpp is None:
-        side, scale = max(min(width, height), math.ceil(max(width, height) / MOST_FITTED)), "fitted"
+        side = max(min(width, height), math.ceil(max(width, height) / MOST_FITTED))
     else:
         side = max(1, round(view_px * max(1.0, view_mpp / mpp)))
-        scale = "matched" if view_mpp >= mpp * 0.98 else "own"
     across, down = (max(1, math.ceil(length / side - SLACK)) for length in (width, height))
     side = max(side, math.ceil(width / across), math.ceil(height / down))
     corners = tuple((x, y) for y in _starts(height, side, down) for x in _starts(width, side, across))
-    return ViewPlan(side, corners, scale)  # type: ignore[arg-type]
+    return ViewPlan(side, corners)
+
+
+def scale_of(mpp: float | None, view_mpp: float) -> Scale:
+    """How views come to their scale.
+
+    "matched" to the encoder's, "own" because the image is coarser than the encoder wants and nothing is invented by
+    enlarging it, or "fitted" because the image's scale is unknown.
+    """
+    if mpp is None:
+        return "fitted"
+    return "matched" if mpp <= view_mpp * 1.02 else "own"
 
 
 def read_views(

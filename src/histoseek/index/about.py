@@ -21,7 +21,7 @@ DRAFT = "building.json"
 class About:
     """What an index is made of: its encoder, where its pictures lie, how many items, and what was noted.
 
-    `scales` counts the items by how their scale was matched (`histoseek.imaging.ViewPlan`).
+    `scales` counts the items by how their scale was matched (`histoseek.imaging.scale_of`).
     """
 
     encoder: str

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from histoseek.encoders.encoder import Encoder
 from histoseek.errors import FingerprintError, InputError
-from histoseek.imaging import plan_views
+from histoseek.imaging import scale_of
 from histoseek.index.about import DRAFT, FILE, About
 from histoseek.index.embedding import Embedded, embed_items
 from histoseek.items import Item, Manifest, Skipped, table_of, write_skipped
@@ -58,8 +58,7 @@ def build_index(
     if not n_items:
         raise InputError(f"none of {len(manifest)} images could be read; the reasons stand in {home / 'skipped.csv'}")
     mpps = store.rows().items["mpp"].to_pylist()  # makes the fast copy too, so that the first search finds it
-    how = encoder.fingerprint.preprocessing
-    scales = Counter(plan_views(1, 1, mpp, how.view_px, how.mpp).scale for mpp in mpps)
+    scales = Counter(scale_of(mpp, encoder.fingerprint.preprocessing.mpp) for mpp in mpps)
     finished = About(**{**vars(about), "n_items": n_items, "n_skipped": len(skipped), "scales": dict(scales)})
     finished.write(home / FILE)
     (home / DRAFT).unlink(missing_ok=True)

@@ -36,14 +36,12 @@ class Embedded:
     item: Item
     vector: NDArray[np.float32] | None
     reason: str = ""
-    scale: str = ""
 
 
 @dataclass(frozen=True)
 class _Views:
     item: Item
     pixels: NDArray[np.uint8] | None  # [n, view_px, view_px, 3]
-    scale: str = ""
     reason: str = ""
     has_many: bool = False  # more than are read ahead
 
@@ -109,7 +107,7 @@ def _read(item: Item, path_of: Callable[[Item], Path], encoder: Encoder) -> _Vie
             image.close()
     except ImageError as error:
         return _Views(item, None, reason=str(error))
-    return _Views(item, pixels, plan.scale)
+    return _Views(item, pixels)
 
 
 def _plan(box: Box, mpp: float | None, encoder: Encoder) -> ViewPlan:
@@ -129,7 +127,7 @@ def _embed_many(item: Item, path_of: Callable[[Item], Path], encoder: Encoder) -
         try:
             box = item.box or Box(0, 0, *image.size)
             plan = _plan(box, item.mpp, encoder)
-            return Embedded(item, _mean(_encode(_views(image, box, plan, encoder), encoder)), scale=plan.scale)
+            return Embedded(item, _mean(_encode(_views(image, box, plan, encoder), encoder)))
         finally:
             image.close()
     except ImageError as error:
@@ -146,7 +144,7 @@ def _embed(waiting: list[_Views], encoder: Encoder) -> Iterator[Embedded]:
             continue
         part = rows[at : at + len(views.pixels)]
         at += len(views.pixels)
-        yield Embedded(views.item, _mean(part), scale=views.scale)
+        yield Embedded(views.item, _mean(part))
 
 
 def _encode(views: Iterable[NDArray[np.uint8]], encoder: Encoder) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from histoseek.items import Item, written_whole
+from histoseek.items import Item, inside_root, written_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,8 +65,8 @@ class Hits(Sequence[Hit]):
         return iter(self.hits)
 
     def path_of(self, hit: Hit) -> Path:
-        """Where the image of a hit lies."""
-        return self.root / hit.item.path
+        """Where the image of a hit lies; raises `InputError` when its path leads out of the root."""
+        return inside_root(self.root, hit.item)
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain dictionary a hit: rank, score and every column of its item."""

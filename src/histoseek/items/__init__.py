@@ -3,7 +3,7 @@
 from histoseek.items.files import Skipped, sha256_of, write_skipped, written_whole
 from histoseek.items.filters import parse_filter
 from histoseek.items.item import Box, Item, Value
-from histoseek.items.manifest import Manifest
+from histoseek.items.manifest import Manifest, inside_root
 from histoseek.items.table import MPP_RANGE, SCHEMA, item_of, table_of
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Manifest",
     "Skipped",
     "Value",
+    "inside_root",
     "item_of",
     "parse_filter",
     "sha256_of",

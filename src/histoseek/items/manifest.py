@@ -81,10 +81,7 @@ class Manifest:
 
     def path_of(self, item: Item) -> Path:
         """Absolute path of an item's image; raises `InputError` when the path leads out of the root."""
-        relative = PurePosixPath(item.path)
-        if relative.is_absolute() or ".." in relative.parts:
-            raise InputError(f"item {item.id!r} has the path {item.path!r}, which leads out of {self.root}")
-        return self.root / relative
+        return inside_root(self.root, item)
 
     def where(self, condition: str | None = None, **equals: Any) -> Manifest:
         """Keep the items that fulfil an SQL-like condition and every `column=value`.
@@ -129,6 +126,14 @@ class Manifest:
         for batch in self.table.to_batches(max_chunksize=4096):
             hasher.update(json.dumps(batch.to_pylist(), sort_keys=True, default=str).encode())
         return hasher.hexdigest()
+
+
+def inside_root(root: Path, item: Item) -> Path:
+    """Absolute path of an item's image; raises `InputError` when the path leads out of `root`."""
+    relative = PurePosixPath(item.path)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise InputError(f"item {item.id!r} has the path {item.path!r}, which leads out of {root}")
+    return root / relative
 
 
 def _read_parquet(source: Path) -> tuple[pa.Table, dict[str, Any]]:

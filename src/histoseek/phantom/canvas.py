@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from histoseek.errors import InputError
+
 Floats = NDArray[np.float32]
 Amount = NDArray[np.floating[Any]] | float
 
@@ -22,6 +24,11 @@ class Grid:
     width: int
     height: int
     mpp: float
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1 or not 0.05 <= self.mpp <= 20:
+            size = f"{self.width} × {self.height} pixels of {self.mpp} µm"
+            raise InputError(f"cannot draw {size}; give at least one pixel each way, of 0.05 to 20 µm")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -84,8 +91,8 @@ def ramp(values: Floats, low: float, high: float) -> Floats:
 class Canvas:
     """Amounts of stain on a grid, in optical density, with the generator that draws them.
 
-    `haematoxylin` and `eosin` are float32 `[H, W]`. Random numbers depend on µm alone, so the same seed draws
-    the same tissue at any scale.
+    `haematoxylin` and `eosin` are float32 `[H, W]`. How many random numbers are taken depends on µm alone,
+    never on pixels, so the same seed draws the same tissue at any scale.
     """
 
     def __init__(self, grid: Grid, rng: np.random.Generator, nuclear_scale: float = 1.0) -> None:

@@ -28,8 +28,8 @@ def divide(grid: Grid, points: Points, bend: tuple[float, float], step_um: float
     """
     coarse = grid.coarse(step_um)
     amount, scale_um = np.float32(bend[0]), bend[1]
-    x = coarse.x + amount * smooth_noise(coarse, scale_um, rng)
-    y = coarse.y + amount * smooth_noise(coarse, scale_um, rng)
+    x = coarse.x + amount * smooth_noise(grid, scale_um, rng, onto=coarse)
+    y = coarse.y + amount * smooth_noise(grid, scale_um, rng, onto=coarse)
     owner = np.full(coarse.shape, -1, dtype=np.intp)
     nearest = np.full((3, *coarse.shape), _FAR, dtype=np.float32)
     column, row = _table_cell(points, x), _table_cell(points, y)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from histoseek.errors import InputError
 from histoseek.items import Box
 from histoseek.phantom.canvas import Floats, Grid, ramp, stretch
 from histoseek.phantom.kinds import KINDS
@@ -54,7 +55,12 @@ def draw_field(width: int, height: int, mpp: float, patient: Patient, seed: int,
 
     Kinds are dealt out in shuffled order until every region has one. About 110 bytes of memory a pixel of the largest
     region are needed, and 30 a pixel of the whole.
+
+    Raises:
+        InputError: no kind or one that is unknown, or a picture without pixels or scale.
     """
+    if not kinds:
+        raise InputError("a field needs at least one kind of tissue")
     rng = np.random.default_rng([seed, 11])
     grid = Grid(width, height, mpp)
     layout = _lay_out(grid, rng)

@@ -194,10 +194,10 @@ def draw_solid_tumour(canvas: Canvas) -> None:
     eosin = 0.25 + 0.035 * own + 0.07 * membrane + 0.02 * smooth_noise(grid, 1.6, rng) + 0.03 * tint
     canvas.paint(nests, np.maximum(0.12 + 0.02 * own + 0.02 * tint, 0.0), np.maximum(eosin, 0.02))
     inside = grid.take(nests, points.x, points.y) > 0.75
-    nuclei = make_bodies(points.x, points.y, (4.9, 3.7), 0.62, rng, spread=0.24).pick(inside)
+    nuclei = make_bodies(points.x, points.y, (4.9, 3.7), 0.62, rng, spread=0.24)
     fate = rng.random(len(nuclei))
-    stamp(canvas, nuclei.pick(fate < 0.98), BIZARRE)
-    dividing = nuclei.pick(fate > 0.992)
+    stamp(canvas, nuclei.pick(inside & (fate < 0.98)), BIZARRE)
+    dividing = nuclei.pick(inside & (fate > 0.992))
     canvas.paint(cover(canvas, replace(dividing, long=dividing.long + 1.0)), 0.03, 0.15)
     plate = replace(dividing, short=dividing.short * 0.4, dark=dividing.dark * 1.5)
     stamp(canvas, plate, BROKEN)
@@ -292,14 +292,15 @@ def _signet_rings(canvas: Canvas, where: Floats) -> None:
     grid, rng = canvas.grid, canvas.rng
     points = scatter(grid, 42.0, rng)
     alone = (grid.take(where, points.x, points.y) > 0.9) & (rng.random(len(points.x)) < 0.45)
-    cells = make_bodies(points.x, points.y, (8.0, 7.0), 1.0, rng, spread=0.12).pick(alone)
+    cells = make_bodies(points.x, points.y, (8.0, 7.0), 1.0, rng, spread=0.12)
+    pushed_x = cells.x + (cells.long - 1.6) * np.cos(cells.angle)
+    pushed_y = cells.y + (cells.long - 1.6) * np.sin(cells.angle)
+    nuclei = make_bodies(pushed_x, pushed_y, (4.2, 1.7), 0.8, rng)
+    nuclei = replace(nuclei, angle=(cells.angle + np.pi / 2).astype(np.float32)).pick(alone)
+    cells = cells.pick(alone)
     canvas.paint(cover(canvas, cells, 0.05), 0.11, 0.26)
     canvas.paint(cover(canvas, replace(cells, long=cells.long - 1.1, short=cells.short - 1.1), 0.05), 0.05, 0.05)
-    away = cells.long - 1.6
-    nuclei = make_bodies(
-        cells.x + away * np.cos(cells.angle), cells.y + away * np.sin(cells.angle), (4.2, 1.7), 0.8, rng
-    )
-    stamp(canvas, replace(nuclei, angle=(cells.angle + np.pi / 2).astype(np.float32)), CROWDED)
+    stamp(canvas, nuclei, CROWDED)
 
 
 def draw_necrosis(canvas: Canvas) -> None:

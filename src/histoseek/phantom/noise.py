@@ -13,13 +13,17 @@ from histoseek.phantom.canvas import Floats, Grid, stretch
 Ints = NDArray[np.intp]
 
 
-def smooth_noise(grid: Grid, scale_um: float, rng: np.random.Generator) -> Floats:
-    """Noise without detail below about `scale_um`: `[H, W]`, mean 0, standard deviation about 1."""
+def smooth_noise(grid: Grid, scale_um: float, rng: np.random.Generator, onto: Grid | None = None) -> Floats:
+    """Noise without detail below about `scale_um`: `[H, W]`, mean 0, standard deviation about 1.
+
+    `onto` is a coarser grid over the same area on which to show it, without a change to what is drawn by lot.
+    """
     columns = math.ceil(grid.width_um / scale_um) + 3
     rows = math.ceil(grid.height_um / scale_um) + 3
     lattice = rng.standard_normal((rows, columns), dtype=np.float32)
-    box = (1.0, 1.0, 1.0 + grid.width_um / scale_um, 1.0 + grid.height_um / scale_um)
-    return stretch(lattice, grid, box) * np.float32(1.3)
+    shown = grid if onto is None else onto
+    box = (1.0, 1.0, 1.0 + shown.width_um / scale_um, 1.0 + shown.height_um / scale_um)
+    return stretch(lattice, shown, box) * np.float32(1.3)
 
 
 def cloud(grid: Grid, scale_um: float, octaves: int, rng: np.random.Generator) -> Floats:

@@ -43,24 +43,27 @@ class _Plan(NamedTuple):
 
 # A patient has this many of the kinds, so that none of them says by itself what a picture shows.
 _KINDS_EACH = 6
-_TILES = ((384, 384), (384, 384), (384, 384), (400, 340), (352, 416))
-_ROIS = ((1200, 900), (760, 1040), (1024, 768), (1280, 640))
+# Widths and heights, as multiples of the usual side.
+_TILES = ((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.05, 0.9), (0.92, 1.08))
+_ROIS = ((3.125, 2.34), (2.0, 2.7), (2.67, 2.0), (3.3, 1.67))
 _SUFFIXES = (".jpg", ".jpg", ".jpg", ".jpg", ".png", ".tif")
 
 
-def write_sample(out_dir: str | Path, n_patients: int = 16, images_per_patient: int = 12, seed: int = 0) -> Path:
+def write_sample(
+    out_dir: str | Path, n_patients: int = 16, images_per_patient: int = 12, seed: int = 0, size: int = 384
+) -> Path:
     """Write drawn tissue into an empty or new folder and give back that folder.
 
-    Pictures lie as `<kind>/P01_<kind>_03.png`, beside `patients.csv` and `README.txt`. Every fourth patient has one
-    larger RoI on top of the `images_per_patient`. No patient has every kind; with a multiple of eight patients each
-    kind is there equally often.
+    Pictures are about `size` pixels wide and high and lie as `<kind>/P01_<kind>_03.png`, beside `patients.csv` and
+    `README.txt`. Every fourth patient has one RoI on top of the `images_per_patient`, two to three times as wide. No
+    patient has every kind among the smaller ones; with a multiple of eight patients each is there equally often.
 
     Raises:
         InputError: the folder holds something already, or a number is below 1.
     """
     folder = Path(out_dir)
-    if n_patients < 1 or images_per_patient < 1:
-        raise InputError("a sample needs at least one patient and one image for each")
+    if n_patients < 1 or images_per_patient < 1 or size < 8:
+        raise InputError("a sample needs at least one patient, one image for each, and a size of 8 pixels")
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; give a new folder for the sample")
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,21 +71,22 @@ def write_sample(out_dir: str | Path, n_patients: int = 16, images_per_patient: 
     rows: list[Row] = []
     for number, patient in enumerate(patients(n_patients, seed)):
         rng = np.random.default_rng([seed, number, 21])
-        for order, plan in enumerate(_plans(number, images_per_patient, rng), start=1):
+        for order, plan in enumerate(_plans(number, images_per_patient, size, rng), start=1):
             rows.append(_write_one(folder, patient, order, plan, int(rng.integers(2**31))))
     write_rows(folder, rows)
     return folder
 
 
-def _plans(number: int, count: int, rng: np.random.Generator) -> Iterator[_Plan]:
+def _plans(number: int, count: int, size: int, rng: np.random.Generator) -> Iterator[_Plan]:
     """What one patient's pictures show, how large they are and in which format."""
     for order in range(count):
         kind = KINDS[(number + order % _KINDS_EACH) % len(KINDS)]
         width, height = _TILES[int(rng.integers(len(_TILES)))]
-        yield _Plan(kind, width, height, _SUFFIXES[int(rng.integers(len(_SUFFIXES)))])
+        yield _Plan(kind, round(width * size), round(height * size), _SUFFIXES[int(rng.integers(len(_SUFFIXES)))])
     if number % 4 == 0:
         width, height = _ROIS[number // 4 % len(_ROIS)]
-        yield _Plan(KINDS[(number + number // 4) % len(KINDS)], width, height, ".jpg")
+        kind = KINDS[(number + number // 4) % len(KINDS)]
+        yield _Plan(kind, round(width * size), round(height * size), ".jpg")
 
 
 def _write_one(folder: Path, patient: Patient, order: int, plan: _Plan, seed: int) -> Row:

@@ -85,7 +85,9 @@ class LanceStore:
         table.checkout_latest()
         schema = table.schema
         if table.count_rows() * schema.field(VECTOR).type.list_size * 4 > MAX_BYTES:
-            return LanceRows(table)
+            fixed = _connect(self.home).open_table(TABLE)  # a handle of its own, which no later refresh moves
+            fixed.checkout(table.version)
+            return LanceRows(fixed)
         whole = table.to_arrow()
         if os.access(self.home, os.W_OK):
             return write_fast(self.home, table.version, whole)
@@ -153,10 +155,13 @@ class LanceRows:
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Unit vectors of some rows, `[N, D]`."""
-        found = self._table.take_offsets([int(row) for row in rows]).select([VECTOR]).to_arrow()
-        dim = found.schema.field(VECTOR).type.list_size
+        ascending, places = np.unique(rows, return_inverse=True)  # LanceDB gives each row once, in its own order
+        dim = self._table.schema.field(VECTOR).type.list_size
+        if not len(ascending):
+            return np.zeros((0, dim), dtype=np.float32)
+        found = self._table.take_offsets([int(row) for row in ascending]).select([VECTOR]).to_arrow()
         flat = found[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(flat, dtype=np.float32).reshape(-1, dim)
+        return np.asarray(flat, dtype=np.float32).reshape(-1, dim)[places]
 
     def nearest(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Neighbours:
         """The `k` rows of highest cosine, exactly, read through in blocks."""

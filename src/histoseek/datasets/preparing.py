@@ -41,7 +41,7 @@ class _Measure(NamedTuple):
 
 
 def prepare(
-    name: str, source: str | Path, *, mpp: float | None = None, progress: Progress | None = None, **options: Any
+    name: str, source: str | Path, /, *, mpp: float | None = None, progress: Progress | None = None, **options: Any
 ) -> Manifest:
     """Make a manifest of a dataset as it lies on disk; images are neither copied nor changed.
 
@@ -56,7 +56,7 @@ def prepare(
 
 
 def prepare_with_report(
-    name: str, source: str | Path, *, mpp: float | None = None, progress: Progress | None = None, **options: Any
+    name: str, source: str | Path, /, *, mpp: float | None = None, progress: Progress | None = None, **options: Any
 ) -> Prepared:
     """As `prepare`, with the skipped files and the summary."""
     dataset = find_dataset(name)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from histoseek.errors import DamagedError, InputError
+from histoseek.stores import VECTOR, LanceStore
+
+
+def table(n: int, first: int = 0) -> pa.Table:
+    vectors = np.eye(8, dtype=np.float32)[np.arange(n) % 8]
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 8)
+    ids = pa.array([f"i{first + row}" for row in range(n)], pa.string())
+    return pa.table({"id": ids, VECTOR: column})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LanceStore:
+    made = LanceStore.create(tmp_path / "x", table(0).schema)
+    made.add(table(10))
+    return made
+
+
+def copies(store: LanceStore) -> list[str]:
+    return sorted(path.name for path in store.home.iterdir() if "fast" in path.name)
+
+
+def test_fast_copy_is_made_when_rows_are_read_and_named_by_version(store: LanceStore) -> None:
+    assert copies(store) == []
+    store.rows()
+    assert copies(store) == [f"fast-{store.version}"]
+
+
+def test_stale_fast_copy_is_replaced(store: LanceStore) -> None:
+    store.rows()
+    store.add(table(5, first=10))
+    assert store.rows().items.num_rows == 15
+    assert copies(store) == [f"fast-{store.version}"]
+
+
+def test_version_is_the_one_that_lancedb_counts(store: LanceStore) -> None:
+    import lancedb
+
+    for first in range(10, 16):
+        store.add(table(1, first))
+        assert store.version == lancedb.connect(str(store.home)).open_table("items").version
+
+
+def test_version_is_read_from_both_ways_of_naming(tmp_path: Path) -> None:
+    versions = tmp_path / "items.lance" / "_versions"
+    versions.mkdir(parents=True)
+    for name in ("9.manifest", "10.manifest", "latest.manifest", "7.txt"):
+        (versions / name).touch()
+    assert LanceStore(tmp_path).version == 10
+    (versions / f"{2**64 - 1 - 12:020d}.manifest").touch()
+    assert LanceStore(tmp_path).version == 12
+
+
+def test_cold_read_does_not_import_lancedb(store: LanceStore) -> None:
+    store.rows()
+    code = (
+        "import sys, numpy as np\n"
+        "from histoseek.stores import LanceStore\n"
+        f"rows = LanceStore({str(store.home)!r}).rows()\n"
+        "assert rows.nearest(np.eye(8, dtype=np.float32)[:1], 3).rows.tolist() == [[0, 8, 1]]\n"
+        "assert 'lancedb' not in sys.modules and 'lance' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("file", ["fast.json", "vectors.npy", "items.arrow"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "text"])
+def test_damaged_fast_copy_is_named_in_one_sentence(store: LanceStore, file: str, damage: str) -> None:
+    store.rows()
+    path = store.home / f"fast-{store.version}" / file
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "text": b"[1, 2]"}[damage])
+    with pytest.raises(DamagedError, match=f"fast-{store.version} is damaged; delete that folder"):
+        store.rows()
+
+
+def test_fast_copy_with_missing_facts_is_damaged(store: LanceStore) -> None:
+    store.rows()
+    (store.home / f"fast-{store.version}" / "fast.json").write_text("{}")
+    with pytest.raises(DamagedError):
+        store.rows()
+
+
+def test_fast_copy_of_another_size_is_damaged(store: LanceStore) -> None:
+    store.rows()
+    path = store.home / f"fast-{store.version}" / "fast.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dim": 9}))
+    with pytest.raises(DamagedError):
+        store.rows()
+
+
+def test_unfinished_fast_copy_is_made_anew(store: LanceStore) -> None:
+    store.rows()
+    (store.home / f"fast-{store.version}" / "fast.json").unlink()
+    assert store.rows().items.num_rows == 10
+
+
+def test_fast_copy_that_was_deleted_is_made_anew(store: LanceStore) -> None:
+    import shutil
+
+    store.rows()
+    shutil.rmtree(store.home / f"fast-{store.version}")
+    assert store.rows().items.num_rows == 10
+
+
+def test_folder_without_a_table_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(DamagedError, match="holds no table"):
+        LanceStore(tmp_path).rows()
+
+
+def test_table_without_its_data_is_damaged(store: LanceStore) -> None:
+    for path in (store.home / "items.lance" / "_versions").iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(DamagedError, match="cannot be opened"):
+        LanceStore(store.home).rows()
+
+
+def test_second_table_in_one_folder_is_refused(store: LanceStore) -> None:
+    with pytest.raises(InputError, match="is there already"):
+        LanceStore.create(store.home, table(0).schema)
+
+
+def test_another_store_sees_what_was_added(store: LanceStore) -> None:
+    other = LanceStore(store.home)
+    assert len(other.ids()) == 10
+    store.add(table(3, first=10))
+    assert other.ids() == {f"i{row}" for row in range(13)}
+    assert other.rows().items.num_rows == 13
+
+
+def test_dropped_store_is_gone(store: LanceStore) -> None:
+    store.rows()
+    store.drop()
+    assert not store.exists
+    assert copies(store) == []
