@@ -45,7 +45,7 @@ def main(page: Path) -> int:
 
 
 def stand_ins(home: Path) -> None:
-    write_sample(home / "my_images", n_patients=6, images_per_patient=6)
+    write_sample(home / "my_images", n_patients=6, images_per_patient=6, size=192)
     shutil.copy(next((home / "my_images").rglob("*.png")), home / "my_query.png")
     pictures = tiny_pictures()
     for name in [*bach_names(), *bracs_names(), *crc_names()]:

@@ -47,8 +47,9 @@ def test_the_folder_keeps_card_and_preprocessing(
 def test_export_by_name_with_a_scale_is_silent(
     model_folder: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "deep" / "encoder"
-    export_encoder(model_folder("dual"), out, mpp=0.25)
+    folder, out = model_folder("dual"), tmp_path / "deep" / "encoder"
+    capfd.readouterr()  # saving a tiny model is not silent
+    export_encoder(folder, out, mpp=0.25)
     assert capfd.readouterr() == ("", "")
     assert json.loads((out / "encoder.json").read_text())["preprocessing"]["mpp"] == 0.25
     assert [path.name for path in out.parent.iterdir()] == ["encoder"]
@@ -62,7 +63,9 @@ def test_what_needs_no_export(exported: Callable[[str], Path], tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lower_precision_is_not_exported(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
+def test_what_is_not_exported_as_it_is(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="mpp is for an encoder given by name"):
+        export_encoder(load_encoder(model_folder("vit")), tmp_path / "out", mpp=0.25)
     with pytest.raises(EncoderError, match="from f32"):
         export_encoder(load_encoder(model_folder("vit"), precision="bf16"), tmp_path / "out")
 

@@ -50,6 +50,14 @@ def test_a_folder_that_is_no_encoder(tmp_path: Path) -> None:
         load_encoder(tmp_path / "missing")
 
 
+def test_a_folder_of_open_clip_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    monkeypatch.delitem(sys.modules, "histoseek.encoders.openclip", raising=False)
+    with pytest.raises(EncoderError, match="needs the openclip extra"):
+        load_encoder(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
     [("hf:lab/model", "transformers", "torch"), ("openclip:ViT-B-32/laion2b_s34b_b79k", "open_clip", "openclip")],

@@ -21,13 +21,16 @@ from tests.encoders.fake_hub import FakeHub
         ("ViT-B-32/weights.safetensors", OpenClipName("ViT-B-32", "weights.safetensors")),
         ("ViT-B-32//data/weights.safetensors", OpenClipName("ViT-B-32", "/data/weights.safetensors")),
         ("hf-hub:lab/model", OpenClipName(hub="lab/model")),
+        ("local-dir:/data/model", OpenClipName(folder="/data/model")),
     ],
 )
 def test_names_are_taken_apart(name: str, expected: OpenClipName) -> None:
     assert parse_openclip_name(name) == expected
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-32/", "/tag", "hf-hub:model", "hf-hub:a/b/c", "hf-hub:"])
+@pytest.mark.parametrize(
+    "name", ["ViT-B-32", "ViT-B-32/", "/tag", "hf-hub:model", "hf-hub:a/b/c", "hf-hub:", "local-dir:"]
+)
 def test_malformed_names_are_refused_before_open_clip_is_missed(name: str) -> None:
     with pytest.raises(EncoderError, match="is not an open_clip name"):
         load_encoder(f"openclip:{name}")
@@ -99,6 +102,7 @@ def test_a_hub_model_from_fetching_to_export(hub: FakeHub, tmp_path: Path) -> No
     theirs = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
     expected = model.eval().encode_text(theirs, normalize=True).detach().numpy()
     np.testing.assert_allclose(encoder.embed_texts(texts), expected, atol=1e-5)
+    assert load_encoder(folder).fingerprint.digest == encoder.fingerprint.digest
     result = export_encoder(encoder, tmp_path / "out")
     assert result.image_cosine >= 0.9999
     assert encoder.embed_images(some_views(32)).shape == (7, 32)

@@ -1,6 +1,7 @@
 """Encoders known by name: what `encoders list` shows, and where a licence comes from when a model folder is silent.
 
-Licences were read on the model pages in 2026; where a page states none, the table says so and invents nothing.
+Licences are those of the model pages as last seen (2026); where a page states none, the table says so. The model card
+of a fetched folder overrules the table.
 Only models that this code loads are listed: CLIP-family and image-only models of `transformers`, and open_clip.
 """
 
@@ -48,7 +49,7 @@ KNOWN: tuple[EncoderCard, ...] = (
         512,
         "MIT",
         True,
-        "BiomedCLIP: ViT-B/16 and PubMedBERT on PMC-15M figures; its authors call any deployed use out of scope",
+        "BiomedCLIP: ViT-B/16 and PubMedBERT, PMC-15M figures; published as a pickle: convert it first",
     ),
     _image("hf:owkin/phikon", 768, "Owkin non-commercial licence", False, "ViT-B/16 for histopathology, 20x"),
     _image(

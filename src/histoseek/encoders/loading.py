@@ -64,6 +64,8 @@ def _folder(path: Path, settings: Settings) -> Encoder:
         with _extra("torch"):
             from histoseek.encoders.huggingface import load_folder
         return load_folder(path, settings)
+    if (path / "open_clip_config.json").is_file():
+        return _openclip(f"local-dir:{path}", settings)
     if not path.is_dir():
         raise EncoderError(f"there is no folder {path}; give the path of an encoder folder")
     raise EncoderError(

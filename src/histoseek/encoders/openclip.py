@@ -1,11 +1,13 @@
 """Models of open_clip: built-in architectures with a published or local checkpoint, and hub models in its format.
 
-`MODEL/TAG` names a published checkpoint, `MODEL/PATH.safetensors` a local one, `hf-hub:ORGANISATION/NAME` a hub model.
+`MODEL/TAG` names a published checkpoint, `MODEL/PATH.safetensors` a local one, `hf-hub:ORGANISATION/NAME` a hub model,
+`local-dir:FOLDER` a copy of one.
 Weights are safetensors only: what is published as a pickle alone is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -21,14 +23,13 @@ from histoseek.encoders.encoder import EncoderCard, Fingerprint, Interpolation, 
 from histoseek.encoders.hub import OPENCLIP_WEIGHTS, fetch
 from histoseek.encoders.known import known_encoder
 from histoseek.encoders.licences import NOT_STATED, commercial_use, licence_in_readme
+from histoseek.encoders.model_folder import MPP, read_json
 from histoseek.encoders.openclip_name import OpenClipName, parse_openclip_name
 from histoseek.encoders.openclip_tokens import words_like
 from histoseek.encoders.torch_encoder import TorchEncoder, Towers
 from histoseek.encoders.words import Words
 from histoseek.errors import EncoderError
 from histoseek.items.files import sha256_of
-
-MPP = 0.5
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,16 @@ def load_openclip(name: str, settings: Settings) -> TorchEncoder:
     words = words_like(tokenizer, _sample(tokenizer), _context(model, tokenizer))
     towers = Towers(OpenClipImage(model), OpenClipText(model), words)
     card = _card(name, source, _dim(towers, words))
-    fingerprint = Fingerprint(card.name, sha256_of(source.weights), preprocessing, settings.precision)
+    fingerprint = Fingerprint(card.name, _weights_sha256(source), preprocessing, settings.precision)
     return TorchEncoder(card, fingerprint, towers, settings)
 
 
 def _source(name: OpenClipName) -> _Source:
     if name.hub is not None:
-        return _hub_source(name.hub)
+        fetched = fetch(name.hub, None, OPENCLIP_WEIGHTS)
+        return _folder_source(fetched.folder, f"hub model {name.hub!r}", f"https://huggingface.co/{name.hub}")
+    if name.folder is not None:
+        return _folder_source(Path(name.folder), name.folder)
     architecture, checkpoint = name.architecture, name.checkpoint
     if open_clip.get_model_config(architecture) is None:
         raise EncoderError(
@@ -100,32 +104,32 @@ def _published_source(architecture: str, tag: str, published: dict[str, Any]) ->
     folder = fetch(repository, None, OPENCLIP_WEIGHTS).folder
     return _Source(
         architecture,
-        _weights(repository, folder),
+        _weights(folder, f"hub model {repository!r}"),
         published,
         f"https://huggingface.co/{repository}",
         licence_in_readme(folder),
     )
 
 
-def _hub_source(repository: str) -> _Source:
-    folder = fetch(repository, None, OPENCLIP_WEIGHTS).folder
+def _folder_source(folder: Path, origin: str, page: str = "") -> _Source:
     config = folder / "open_clip_config.json"
     if not config.is_file():
         raise EncoderError(
-            f"hub model {repository!r} has no open_clip_config.json; if it is a CLIP, try hf:{repository}"
+            f"{origin} has no open_clip_config.json; if it is a CLIP in the hub's format, use its hf: name"
         )
-    preprocessing = json.loads(config.read_text(encoding="utf-8")).get("preprocess_cfg", {})
-    page = f"https://huggingface.co/{repository}"
-    return _Source(f"local-dir:{folder}", _weights(repository, folder), preprocessing, page, licence_in_readme(folder))
+    preprocessing = read_json(config).get("preprocess_cfg", {})
+    return _Source(f"local-dir:{folder}", _weights(folder, origin), preprocessing, page, licence_in_readme(folder))
 
 
-def _weights(repository: str, folder: Path) -> Path:
+def _weights(folder: Path, origin: str) -> Path:
     for name in OPENCLIP_WEIGHTS:
         if (folder / name).is_file():
             return folder / name
+    pickled, safe = "open_clip_pytorch_model.bin", OPENCLIP_WEIGHTS[0]
     raise EncoderError(
-        f"hub model {repository!r} offers no {' or '.join(OPENCLIP_WEIGHTS)}, and Histoseek opens no pickles; "
-        "convert its checkpoint where you trust it and use openclip:MODEL/PATH.safetensors"
+        f"{origin} holds no {' or '.join(OPENCLIP_WEIGHTS)}, and Histoseek opens no pickles; where you trust "
+        f'them, fetch the model into DIR, convert (python -c "import torch, safetensors.torch as s; s.save_file('
+        f"torch.load('DIR/{pickled}', weights_only=True), 'DIR/{safe}')\") and use openclip:local-dir:DIR"
     )
 
 
@@ -138,6 +142,12 @@ def _preprocessing(name: str, model: Any, source: _Source, mpp: float | None) ->
         raise EncoderError(f"openclip:{name} takes views of {size} pixels; Histoseek needs square ones")
     mean, std = (tuple(float(value) for value in settings[key]) for key in ("mean", "std"))
     return Preprocessing(sides.pop(), mpp or MPP, mean, std, interpolation)  # type: ignore[arg-type]
+
+
+def _weights_sha256(source: _Source) -> str:
+    """Digest over weights and architecture: the same weights with another activation are another encoder."""
+    architecture = json.dumps(open_clip.get_model_config(source.architecture), sort_keys=True)
+    return hashlib.sha256(f"{sha256_of(source.weights)}\n{architecture}".encode()).hexdigest()
 
 
 def _context(model: Any, tokenizer: Any) -> int:

@@ -9,15 +9,16 @@ from histoseek.errors import EncoderError
 
 @dataclass(frozen=True)
 class OpenClipName:
-    """Either a hub model (`hub`), or a built-in `architecture` with a `checkpoint`: a published tag or a local path."""
+    """A hub model (`hub`), a local `folder`, or a built-in `architecture` with a `checkpoint`: a tag or a path."""
 
     architecture: str = ""
     checkpoint: str = ""
     hub: str | None = None
+    folder: str | None = None
 
 
 def parse_openclip_name(name: str) -> OpenClipName:
-    """Take apart `MODEL/TAG`, `MODEL/PATH.safetensors` or `hf-hub:ORGANISATION/NAME`.
+    """Take apart `MODEL/TAG`, `MODEL/PATH.safetensors`, `hf-hub:ORGANISATION/NAME` or `local-dir:FOLDER`.
 
     Raises:
         EncoderError: the name has another form.
@@ -26,11 +27,14 @@ def parse_openclip_name(name: str) -> OpenClipName:
     if hub != name:
         if len([part for part in hub.split("/") if part]) == 2:
             return OpenClipName(hub=hub)
+    elif name.startswith("local-dir:"):
+        if name != "local-dir:":
+            return OpenClipName(folder=name.removeprefix("local-dir:"))
     else:
         architecture, _, checkpoint = name.partition("/")
         if architecture and checkpoint:
             return OpenClipName(architecture, checkpoint)
     raise EncoderError(
         f"'openclip:{name}' is not an open_clip name; write openclip:MODEL/CHECKPOINT, for example "
-        "openclip:ViT-B-32/laion2b_s34b_b79k, or openclip:hf-hub:ORGANISATION/NAME"
+        "openclip:ViT-B-32/laion2b_s34b_b79k, openclip:hf-hub:ORGANISATION/NAME or openclip:local-dir:FOLDER"
     )

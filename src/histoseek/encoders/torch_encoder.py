@@ -34,7 +34,7 @@ class TorchEncoder:
         self._card, self._fingerprint, self._batch = card, fingerprint, settings.batch or BATCH
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = _dtype(fingerprint.precision, self._device)
-        if settings.threads is not None:
+        if settings.threads is not None:  # PyTorch knows one number of threads for the whole process
             torch.set_num_threads(settings.threads)
         self._towers = towers
         for tower in (towers.image, towers.text):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from histoseek.items import Item, inside_root, written_whole
+from histoseek.items import Item, Value, inside_root, written_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +119,12 @@ def _row(hit: Hit) -> dict[str, Any]:
     for name in ("id", "label", "group", "slide", "case", "split", "fold", "path", "mpp", "width", "height", "dataset"):
         row[name] = getattr(item, name)
     row["box"] = list(item.box) if item.box else None
-    return row | {"caption": item.caption} | dict(item.extra)
+    return row | {"caption": item.caption} | {name: _finite(value) for name, value in item.extra.items()}
+
+
+def _finite(value: Value) -> Value:
+    """JSON knows no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _written(text: str, path: str | Path | None) -> str:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from histoseek.phantom.canvas import Floats, Grid, stretch
@@ -80,13 +81,11 @@ def _throw(px: Floats, py: Floats, turn: tuple[int, int], rng: np.random.Generat
     rows, columns = np.arange(top, bottom, 3, dtype=np.float32), np.arange(left, right, 3, dtype=np.float32)
     y = rows[:, None] + rng.random((len(rows), len(columns)), dtype=np.float32)
     x = columns[None, :] + rng.random((len(rows), len(columns)), dtype=np.float32)
-    free = np.ones(x.shape, dtype=bool)
-    for dy in range(-2, 3):
-        for dx in range(-2, 3):
-            if abs(dx * dy) == 4:
-                continue  # a cell at the corner is a whole spacing away
-            near = (slice(top + dy, bottom + dy, 3), slice(left + dx, right + dx, 3))
-            free &= np.square(px[near] - x) + np.square(py[near] - y) >= 2.0
+    # Every cell's 5 x 5 neighbours at once: a call for each of them costs more than the sums on small tables.
+    near = (slice(top - 2, bottom - 2, 3), slice(left - 2, right - 2, 3))
+    away_x = sliding_window_view(px, (5, 5))[near] - x[..., None, None]
+    away_y = sliding_window_view(py, (5, 5))[near] - y[..., None, None]
+    free = (np.square(away_x) + np.square(away_y) >= 2.0).all(axis=(2, 3))
     here = (slice(top, bottom, 3), slice(left, right, 3))
     px[here] = np.where(free, x, px[here])
     py[here] = np.where(free, y, py[here])

@@ -56,8 +56,8 @@ def make_patient(seed: int, name: str | None = None) -> Patient:
     rng = np.random.default_rng([seed, 0x9A71E47])
     return Patient(
         id=f"P{seed:02d}" if name is None else name,
-        haematoxylin=_vary(_HAEMATOXYLIN, rng),
-        eosin=_vary(_EOSIN, rng),
+        haematoxylin=_vary(_HAEMATOXYLIN, 0.045, rng),
+        eosin=_vary(_EOSIN, 0.06, rng),
         haematoxylin_strength=float(0.84 * np.exp(rng.normal(0, 0.17))),
         eosin_strength=float(0.82 * np.exp(rng.normal(0, 0.24))),
         nuclear_scale=float(np.exp(rng.normal(0, 0.04))),
@@ -70,9 +70,9 @@ def patients(count: int, seed: int = 0) -> tuple[Patient, ...]:
     return tuple(make_patient(seed * 10_007 + number, f"P{number:02d}") for number in range(1, count + 1))
 
 
-def _vary(stain: NDArray[np.float64], rng: np.random.Generator) -> Colour:
+def _vary(stain: NDArray[np.float64], amount: float, rng: np.random.Generator) -> Colour:
     """Turn an absorption vector a little."""
-    turned = np.maximum(stain + rng.normal(0, 0.06, 3), 0.02)
+    turned = np.maximum(stain + rng.normal(0, amount, 3), 0.02)
     red, green, blue = turned / np.linalg.norm(turned)
     return float(red), float(green), float(blue)
 
