@@ -34,7 +34,10 @@ def imported(module: str) -> Iterator[tuple[str, bool]]:
     """Full names that a module imports, TYPE_CHECKING included, and whether that happens inside a function."""
     tree = tree_of(module)
     inside = {
-        id(node) for function in functions(tree) for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))
+        id(node)
+        for function in functions(tree)
+        for node in ast.walk(function)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -82,7 +85,9 @@ def test_functions_have_at_most_40_lines_and_6_parameters(module: str) -> None:
         assert function.end_lineno is not None
         lines = function.end_lineno - function.lineno + 1
         given = function.args
-        names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs) if one.arg not in ("self", "cls")]
+        names = [
+            one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs) if one.arg not in ("self", "cls")
+        ]
         assert lines <= (60 if is_verb else 40), f"{module}: {function.name} has {lines} lines"
         assert is_verb or len(names) <= 6, f"{module}: {function.name} has {len(names)} parameters"
 

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from histoseek.errors import DamagedError, FingerprintError, InputError
+from histoseek.imaging import open_flat
 from histoseek.index import Index
 from histoseek.index import build as build_module
 from histoseek.index.embedding import MANY_VIEWS, embed_image, embed_items
-from histoseek.imaging import open_flat
 from histoseek.items import Box, Item, Manifest
 from histoseek.stores import LanceStore
 
@@ -51,7 +51,9 @@ def test_image_of_many_views_is_embedded_like_any_other(
     Image.fromarray(pixels).save(tmp_path / "a.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:9000])
     items = [Item(id=f"{name}{n}", path=f"{name}.png", mpp=0.5) for n in range(2) for name in ("a", "cut")]
-    manifest = Manifest.from_items([items[0], Item(id="small", path="a.png", mpp=0.5, box=Box(0, 0, 9, 9)), *items[1:]], tmp_path)
+    manifest = Manifest.from_items(
+        [items[0], Item(id="small", path="a.png", mpp=0.5, box=Box(0, 0, 9, 9)), *items[1:]], tmp_path
+    )
     assert (side // 16) ** 2 > MANY_VIEWS
     streamed = list(embed_items(manifest, manifest.path_of, tiny))
     monkeypatch.setattr("histoseek.index.embedding.MANY_VIEWS", 10**6)
@@ -251,7 +253,9 @@ def test_index_json_tells_what_the_index_is_made_of(archive: Manifest, tiny: Any
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff"])
 def test_region_of_100_million_pixels_stays_below_600_megabytes(tmp_path: Path, suffix: str, mpp: float | None) -> None:
     path = tmp_path / f"large{suffix}"
-    Image.new("RGB", (10_000, 10_000), (200, 120, 180)).save(path, **({"compression": "tiff_lzw"} if "tif" in suffix else {}))
+    Image.new("RGB", (10_000, 10_000), (200, 120, 180)).save(
+        path, **({"compression": "tiff_lzw"} if "tif" in suffix else {})
+    )
     code = f"""
         import resource
         from histoseek.encoders import load_encoder

@@ -111,7 +111,9 @@ def test_filter_is_kept_and_nothing_that_fulfils_it_is_missed(index: Index, tiny
 
 
 @pytest.mark.parametrize("k", [1, 3, 5, 9, 40])
-@pytest.mark.parametrize("rules", [{"per_group": 1}, {"per_group": 2}, {"per_slide": 1}, {"per_group": 2, "per_slide": 1}])
+@pytest.mark.parametrize(
+    "rules", [{"per_group": 1}, {"per_group": 2}, {"per_slide": 1}, {"per_group": 2, "per_slide": 1}]
+)
 def test_quotas_give_what_going_through_the_whole_ranking_gives(
     index: Index, tiny: Any, rules: dict[str, int], k: int
 ) -> None:
@@ -181,7 +183,7 @@ def test_wrong_question_is_refused_with_a_reason(index: Index, asked: dict[str, 
 
 
 def test_query_image_that_cannot_be_read_is_named(index: Index, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="none.png"):
+    with pytest.raises(ImageError, match=r"none\.png"):
         index.search(image=tmp_path / "none.png")
 
 

@@ -63,7 +63,7 @@ def test_shares_that_do_not_add_up_are_refused(shares: dict[str, float]) -> None
 
 
 def test_more_splits_than_groups_are_refused() -> None:
-    with pytest.raises(InputError, match="1 groups .* cannot fill 2 splits"):
+    with pytest.raises(InputError, match=r"1 groups .* cannot fill 2 splits"):
         patients(1).split({"a": 0.5, "b": 0.5})
 
 

@@ -32,16 +32,22 @@ doctor.add_to(app)
 demo.add_to(app)
 
 
-@app.callback()
-def _common(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-    debug: bool = typer.Option(False, "--debug", help="Show a traceback when something fails."),
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from histoseek import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show a traceback when something fails."),
+) -> None:
+    """Options that stand before every verb; `main` takes --debug out wherever it stands."""
 
 
 def main(arguments: list[str] | None = None) -> None:

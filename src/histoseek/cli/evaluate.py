@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
+from histoseek.cli.opening import open_index
 from histoseek.cli.output import note, show_rows
 
 
@@ -27,14 +28,15 @@ def evaluate(
     label: Annotated[str, typer.Option(help="The column that decides what is relevant.")] = "label",
     n_bootstrap: Annotated[int, typer.Option(help="Rounds of drawing groups for the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of those rounds.")] = 0,
+    encoder: Annotated[str | None, typer.Option(help="The index's encoder, if its folder moved.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where the index's images lie now, if they moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a metric.")] = False,
 ) -> None:
     """Measure how well an archive finds items with the label of the query, never a patient by itself."""
     import histoseek.evaluation as rooms
-    from histoseek.index import Index
     from histoseek.items import Manifest
 
-    opened = Index.open(index)
+    opened = open_index(index, encoder, root)
     asked = where if queries is None else Manifest.read(queries).where(where)
     chosen = protocol or ("leave-group-out" if queries is None else "split")
     settings: rooms.SettingOptions = {"label": label, "gallery": gallery, "n_bootstrap": n_bootstrap, "seed": seed}

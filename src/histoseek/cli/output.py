@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from histoseek.errors import Interrupted
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 NARROW = 160
 """Columns of a table that goes to a file or a pipe."""
@@ -62,11 +65,17 @@ def progress(what: str, after: str = "nothing was written") -> Iterator[Callable
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(what, total=None)
         try:
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+            yield lambda done, total: _tell(bar, what, done, total)
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted while {what}; {after}") from error
+
+
+def _tell(bar: Progress, what: str, done: int, total: int) -> None:
+    """Move the bar, which is there only once something can be counted."""
+    if not bar.task_ids:
+        bar.add_task(what, total=total)
+    bar.update(bar.task_ids[0], completed=done, total=total)
 
 
 def _cell(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperCommand
 
+from histoseek.cli.opening import open_index
 from histoseek.cli.output import note, show_rows
 from histoseek.errors import InputError
 
@@ -69,16 +70,18 @@ def search(
     min_score: Annotated[float | None, typer.Option(help="Leave out hits with a lower cosine.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw the hits into this picture.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the hits into this CSV file.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="The index's encoder, if its folder moved.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where the index's images lie now, if they moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
     example: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Find the items of an archive that look like an image, words, or another item; several examples add up."""
-    from histoseek.index import Index, RuleOptions
+    from histoseek.index import RuleOptions
 
     rules: dict[str, Any] = {"k": k, "where": where, "exclude_group": exclude_group, "collapse": collapse}
     rules |= {"per_group": per_group, "per_slide": per_slide, "min_score": min_score}
     examples = [_example(packed, mpp) for packed in example or ()]
-    opened = Index.open(index)
+    opened = open_index(index, encoder, root)
     hits = opened.search(examples, **cast("RuleOptions", rules))
     for one in examples:
         _say_if_scale_unknown(one)

@@ -64,7 +64,10 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class EncoderCard:
-    """What a person should know before using an encoder; `dim` is the length of its vectors."""
+    """What a person should know before using an encoder.
+
+    `dim` is the length of its vectors; `folder` is where it was loaded from, empty when its name says so.
+    """
 
     name: str
     dim: int
@@ -74,6 +77,7 @@ class EncoderCard:
     gated: bool = False
     source: str = ""
     about: str = ""
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,11 @@ class Fingerprint:
         """First 16 hexadecimal digits of the SHA-256 over everything but the name."""
         content = {key: value for key, value in asdict(self).items() if key != "encoder"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def loadable_name(card: EncoderCard) -> str:
+    """What `load_encoder` takes to load the encoder again on this machine."""
+    return card.folder or card.name
 
 
 class Encoder(Protocol):

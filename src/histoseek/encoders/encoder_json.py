@@ -53,6 +53,7 @@ class TextFiles:
 def write_description(folder: Path, description: FolderDescription) -> None:
     """Write `encoder.json`, which makes the folder an encoder."""
     card = asdict(description.card)
+    del card["folder"]  # true on this machine only
     text = description.text
     content = {
         "format": FORMAT,

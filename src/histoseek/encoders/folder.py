@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class FolderEncoder:
     @property
     def card(self) -> EncoderCard:
         """What `encoder.json` says of it."""
-        return self._description.card
+        return replace(self._description.card, folder=str(self._folder.resolve()))
 
     @property
     def fingerprint(self) -> Fingerprint:

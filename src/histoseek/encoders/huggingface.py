@@ -91,6 +91,7 @@ def _card(folder: Path, name: str, source: str, dim: int, has_text: bool) -> Enc
         gated=known.gated if known else False,
         source=source,
         about=known.about if known else "",
+        folder="" if source else str(folder.resolve()),
     )
 
 

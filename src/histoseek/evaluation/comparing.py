@@ -112,7 +112,9 @@ def named_reports(read: Sequence[tuple[Path, Report]]) -> dict[str, Report]:
         for name, (path, _) in zip(encoders, read, strict=True)
     ]
     if len(set(names)) < len(names):
-        raise InputError("two of the reports have the same encoder and folder name; rename one folder")
+        names = [f"{name} ({path})" for name, (path, _) in zip(encoders, read, strict=True)]
+    if len(set(names)) < len(names):
+        raise InputError("one report is given twice; give each once")
     return dict(zip(names, (report for _, report in read), strict=True))
 
 

@@ -43,8 +43,9 @@ def evaluate(index: Index, queries: Manifest | str | None = None, **settings: Un
     answerable = ranking.n_relevant > 0
     if not answerable.any():
         raise InputError(
-            f"no query can be answered: no label in column {chosen.label!r} occurs in two groups; "
-            "choose another --label or --protocol"
+            f"no query can be answered: no label in column {chosen.label!r} occurs in two groups "
+            f"({len(set(asked.items['group'].to_pylist()))} groups among the queries); where patients are unknown and "
+            "count as one group, prepare with groups of your own, or choose another --label"
         )
     per_query = _per_query(ranking, chosen)
     names, values = list(per_query), np.column_stack(list(per_query.values()))[answerable]
@@ -134,7 +135,7 @@ def _protocol(index: Index, asked: Queries, ranking: Ranking, settings: Settings
         "kNN": f"{KNN_K} hits weighted exp(cosine / 0.07)",
         "intervals": f"95 %, {settings.n_bootstrap} bootstrap rounds over groups",
         "seed": settings.seed,
-        "encoder": marks.encoder,
+        "encoder": index.about.encoder,
         "precision": marks.precision,
         "view": f"{marks.preprocessing.view_px} px at {marks.preprocessing.mpp} µm/px",
     }

@@ -61,6 +61,8 @@ def take_queries(index: Index, queries: Manifest | str | None, settings: Setting
         mask = index.allowed(queries)
         rows = np.arange(len(index)) if mask is None else np.flatnonzero(mask)
         items, skipped, vectors = index.rows.items.take(pa.array(rows)), (), index.rows.vectors(rows)
+    if not items.num_rows:
+        raise InputError("there is no query: the filter leaves no item")
     _has_column(items, settings.label, "queries")
     labelled = np.asarray(pc.is_valid(items[settings.label]).to_numpy(), dtype=bool)
     if not labelled.any():

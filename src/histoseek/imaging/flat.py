@@ -39,8 +39,19 @@ _PILLOW_WARNS = 80_000_000
 """Somewhere above this size (89 million) Pillow warns of a bomb, for TIFF also while it decodes."""
 
 _warnings_lock = threading.Lock()
-_TROUBLE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, EOFError, OverflowError)
-"""What Pillow's decoders raise on broken files, by its documentation and by our fuzzing."""
+_TROUBLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    struct.error,
+    EOFError,
+    OverflowError,
+    Warning,
+)
+"""What Pillow's decoders raise on broken files, by its documentation and by our fuzzing (`Warning` under -W error)."""
 
 
 class FlatImage:

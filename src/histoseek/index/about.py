@@ -21,10 +21,12 @@ DRAFT = "building.json"
 class About:
     """What an index is made of: its encoder, where its pictures lie, how many items, and what was noted.
 
-    `scales` counts the items by how their scale was matched (`histoseek.imaging.scale_of`).
+    `encoder` is its name, and `loaded_from` what loads it again on the machine that built the index. `scales` counts
+    the items by how their scale was matched (`histoseek.imaging.scale_of`).
     """
 
     encoder: str
+    loaded_from: str
     fingerprint: Fingerprint
     dim: int
     has_text: bool

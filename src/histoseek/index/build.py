@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from histoseek.encoders.encoder import Encoder
+from histoseek.encoders.encoder import Encoder, loadable_name
 from histoseek.errors import FingerprintError, InputError
 from histoseek.imaging import scale_of
 from histoseek.index.about import DRAFT, FILE, About
@@ -56,7 +56,12 @@ def build_index(
     n_items = len(manifest) - len(skipped)
     write_skipped(home / "skipped.csv", skipped)
     if not n_items:
-        raise InputError(f"none of {len(manifest)} images could be read; the reasons stand in {home / 'skipped.csv'}")
+        store.drop()
+        (home / DRAFT).unlink(missing_ok=True)
+        raise InputError(
+            f"none of {len(manifest)} images could be read; the first: {skipped[0].reason}; all reasons stand in "
+            f"{home / 'skipped.csv'}; if the images moved, say where with --root"
+        )
     mpps = store.rows().items["mpp"].to_pylist()  # makes the fast copy too, so that the first search finds it
     scales = Counter(scale_of(mpp, encoder.fingerprint.preprocessing.mpp) for mpp in mpps)
     finished = About(**{**vars(about), "n_items": n_items, "n_skipped": len(skipped), "scales": dict(scales)})
@@ -68,6 +73,7 @@ def build_index(
 def _about(manifest: Manifest, encoder: Encoder) -> About:
     return About(
         encoder=encoder.card.name,
+        loaded_from=loadable_name(encoder.card),
         fingerprint=encoder.fingerprint,
         dim=encoder.card.dim,
         has_text=encoder.card.has_text,
@@ -87,7 +93,7 @@ def _start(home: Path, about: About, manifest: Manifest, resume: bool) -> LanceS
         if not resume:
             raise InputError(f"{home} holds an index already; choose another --out, or go on with --resume")
         return _resumed(home, about, store, manifest)
-    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+    if home.exists() and (not home.is_dir() or {path.name for path in home.iterdir()} - {"skipped.csv"}):
         raise InputError(f"{home} exists and is no index; choose another --out")
     try:
         home.mkdir(parents=True, exist_ok=True)

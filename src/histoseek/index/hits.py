@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from histoseek.errors import InputError
 from histoseek.items import Item, Value, inside_root, written_whole
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
+
+
+SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,8 @@ class Hits(Sequence[Hit]):
         """Draw the hits as a contact sheet, the query's picture first when given; saved to `path` too when given."""
         from histoseek.figures.sheet import draw_sheet
 
+        if path is not None and Path(path).suffix.lower() not in SHEET_SUFFIXES:
+            raise InputError(f"the sheet cannot be drawn into {path}; name a file that ends in .png or .jpg")
         picture = draw_sheet(self, query)
         if path is not None:
             with written_whole(path) as draft:

@@ -34,22 +34,23 @@ class Index:
     was newest when the index was opened or `refresh` was called.
     """
 
-    def __init__(self, path: str | Path, encoder: Encoder | None = None) -> None:
+    def __init__(self, path: str | Path, encoder: Encoder | None = None, root: str | Path | None = None) -> None:
         self.path = Path(path)
         self.about = _read_about(self.path)
+        self.root = Path(self.about.root if root is None else root).resolve()
         self._encoder = encoder
         if encoder is not None:
             _check_fingerprint(self.about, encoder)
 
     @classmethod
-    def open(cls, path: str | Path, encoder: Encoder | None = None) -> Index:
-        """Open an index folder.
+    def open(cls, path: str | Path, encoder: Encoder | None = None, root: str | Path | None = None) -> Index:
+        """Open an index folder; `root` says where its images lie now, if they moved.
 
         Raises:
             InputError: there is no finished index at `path`.
             FingerprintError: `encoder` is not the one that made it.
         """
-        return cls(path, encoder)
+        return cls(path, encoder, root)
 
     @classmethod
     def build(
@@ -107,14 +108,14 @@ class Index:
             Hit(rank, float(score), item_of(row))
             for rank, (row, score) in enumerate(zip(self.rows.items.take(found).to_pylist(), scores, strict=True), 1)
         ]
-        return Hits(tuple(hits), Path(self.about.root), _asked(asked, kept))
+        return Hits(tuple(hits), self.root, _asked(asked, kept))
 
     @property
     def encoder(self) -> Encoder:
         """The encoder that made this index, loaded when first needed."""
         if self._encoder is None:
             marks = self.about.fingerprint
-            encoder = load_encoder(self.about.encoder, precision=marks.precision, mpp=marks.preprocessing.mpp)
+            encoder = load_encoder(self.about.loaded_from, precision=marks.precision, mpp=marks.preprocessing.mpp)
             _check_fingerprint(self.about, encoder)
             self._encoder = encoder
         return self._encoder
@@ -127,7 +128,7 @@ class Index:
     @property
     def manifest(self) -> Manifest:
         """The items of the index as a manifest."""
-        return Manifest(self.rows.items, Path(self.about.root), self.about.facts)
+        return Manifest(self.rows.items, self.root, self.about.facts)
 
     def __len__(self) -> int:
         return int(self.rows.items.num_rows)
@@ -229,7 +230,7 @@ def _check_fingerprint(about: About, encoder: Encoder) -> None:
         raise FingerprintError(
             f"the index was made by encoder {mine.encoder!r} at {mine.precision} (fingerprint {mine.digest}), and "
             f"{theirs.encoder!r} at {theirs.precision} (fingerprint {theirs.digest}) gives other vectors; "
-            f"use --encoder {about.encoder}, or build the index again"
+            f"use --encoder {about.loaded_from}, or build the index again"
         )
 
 
