@@ -36,7 +36,7 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 docs-check: .venv/dev
-	$(BIN)/python scripts/docs_check.py README.md
+	$(BIN)/python scripts/docs_check.py README.md docs/*.md
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/startup.py

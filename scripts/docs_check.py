@@ -1,6 +1,6 @@
-"""Run every `bash` and `python` block of a page, in order, beside small stand-ins for the data it names.
+"""Run every `bash` and `python` block of some pages, in order, beside small stand-ins for the data they name.
 
-    python scripts/docs_check.py README.md
+    python scripts/docs_check.py README.md docs/*.md
 
 The stand-ins carry the official names and hold drawn tissue; a block that ends with an error fails the check.
 """
@@ -26,22 +26,28 @@ from histoseek.phantom import KINDS, draw, make_patient, write_sample
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def main(page: Path) -> int:
-    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+def main(pages: list[Path]) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        stand_ins(home)
-        env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        for language, block in blocks:
-            command = (
-                ["bash", "-euxo", "pipefail", "-c", block] if language == "bash" else [sys.executable, "-c", block]
-            )
-            done = subprocess.run(command, cwd=home, env=env, check=False)
-            if done.returncode:
-                print(f"{page}: this block failed with {done.returncode}:\n{block}", file=sys.stderr)
+        stand_ins(Path(folder))
+        for number, page in enumerate(pages):
+            home = Path(folder) / "pages" / str(number)
+            shutil.copytree(folder, home, ignore=lambda _, names: {"pages"} & set(names))
+            if not blocks_run(page, home):
                 return 1
-    print(f"{page}: {len(blocks)} blocks ran")
-    return 0 if blocks else 1
+    return 0
+
+
+def blocks_run(page: Path, home: Path) -> bool:
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    for language, block in blocks:
+        command = ["bash", "-euo", "pipefail", "-c", block] if language == "bash" else [sys.executable, "-c", block]
+        done = subprocess.run(command, cwd=home, env=env, check=False, stdout=subprocess.DEVNULL)
+        if done.returncode:
+            print(f"{page}: this block failed with {done.returncode}:\n{block}", file=sys.stderr)
+            return False
+    print(f"{page}: {len(blocks)} blocks ran", flush=True)
+    return True
 
 
 def stand_ins(home: Path) -> None:
@@ -86,4 +92,4 @@ def crc_names() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve()))
+    sys.exit(main([Path(page).resolve() for page in sys.argv[1:]]))

@@ -48,8 +48,8 @@ def tables(draw: st.DrawFn) -> pa.Table:
     n = draw(st.integers(0, 3))
     kinds = [
         st.text(max_size=4), st.integers(-(2**63), 2**63 - 1), st.floats(), st.booleans(), st.none(),
-       
-        st.binary(max_size=3), st.dates(), st.timedeltas(), st.lists(st.integers(0, 3), max_size=2), st.decimals(0, 9, places=2),
+        st.binary(max_size=3), st.dates(), st.timedeltas(), st.lists(st.integers(0, 3), max_size=2),
+        st.decimals(0, 9, places=2),
     ]  # fmt: skip
     columns = {"id": [f"i{row}" for row in range(n)], "path": ["p"] * n}
     for name in draw(st.lists(NAMES, max_size=4, unique=True)):

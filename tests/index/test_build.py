@@ -90,7 +90,7 @@ def test_nothing_readable_is_an_error(archive: Manifest, tiny: Any, tmp_path: Pa
     lost = Manifest(archive.table, tmp_path / "elsewhere", {})
     with pytest.raises(InputError, match=r"none of 36 images .*skipped.csv"):
         Index.build(lost, tiny, tmp_path / "x.index")
-    with pytest.raises(InputError, match="unfinished"):
+    with pytest.raises(InputError, match="there is no index"):
         Index.open(tmp_path / "x.index")
 
 
