@@ -14,6 +14,7 @@ import pytest
 
 import histoseek as hs
 from histoseek.cli import main
+from histoseek.cli.demo import MARKER, WRITTEN
 from histoseek.phantom import plant_traps, write_sample
 
 
@@ -182,5 +183,6 @@ def test_demo_tells_the_whole_story(tmp_path: Path) -> None:
     assert told.returncode == 0, told.stderr
     assert (tmp_path / "demo" / "hits.png").is_file()
     assert "synthetic" in told.stdout.lower()
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {*WRITTEN, MARKER}
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     assert "mAP@10" in page

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_the_folder_keeps_card_and_preprocessing(
     loaded: Callable[[str], Encoder], exported: Callable[[str], Path]
 ) -> None:
     source, folder = loaded("siglip"), load_encoder(exported("siglip"))
-    assert folder.card == source.card
+    assert replace(folder.card, folder="") == replace(source.card, folder="")
     assert folder.fingerprint.preprocessing == source.fingerprint.preprocessing
     files = {path.name for path in exported("siglip").iterdir()}
     assert files == {"encoder.json", "image.onnx", "text.onnx", "tokenizer.json"}

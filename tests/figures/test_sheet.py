@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from histoseek.errors import InputError
 from histoseek.figures import draw_sheet
 from histoseek.figures.lettering import elided, font_of, plain
 from histoseek.figures.pictures import SYNTHETIC, inside, measure
-from histoseek.figures.sheet import MOST, SIDE, _common_scale
+from histoseek.figures.sheet import MOST, SIDE, _asked_words, _common_scale
 from histoseek.index.hits import Hit, Hits
 from histoseek.items import Box, Item
 
 RED = (200, 40, 40)
+BLUE = (10, 20, 240)
 
 
 def picture(path: Path, size: tuple[int, int] = (60, 40), colour: tuple[int, int, int] = RED) -> Path:
@@ -93,6 +96,39 @@ def test_words_fit_and_odd_letters_pass() -> None:
     assert font_of(15).getlength(elided("in situ " * 30, 15, 120)) <= 120
     assert elided("patient-000-left", 15, 90, middle=True).endswith("left"[-2:])
     assert draw_sheet(Hits((), Path(), {"examples": [{"kind": "text", "value": "x" * 900}]})).width
+
+
+def two_halves(root: Path) -> Item:
+    """A picture whose left half is red and whose right half is blue; the item is the right half."""
+    both = Image.new("RGB", (120, 60), RED)
+    both.paste(BLUE, (60, 0, 120, 60))
+    both.save(root / "both.png")
+    return Item("right", "both.png", box=Box(60, 0, 60, 60), mpp=0.5)
+
+
+def test_an_item_as_query_is_drawn_with_its_box_and_scale(tmp_path: Path) -> None:
+    item = two_halves(tmp_path)
+    empty = Hits((), tmp_path)
+    boxed, bare = draw_sheet(empty, item), draw_sheet(empty, replace(item, mpp=None))
+    assert count(boxed, RED) == count(bare, RED) == 0
+    assert count(bare, BLUE) == SIDE * SIDE
+    assert count(bare, BLUE) > count(boxed, BLUE) > 0, "a scale bar covers a part"
+    with pytest.raises(InputError, match="leads out"):
+        draw_sheet(empty, replace(item, path="../both.png"))
+
+
+def test_a_query_picture_takes_the_scale_that_is_stated(tmp_path: Path) -> None:
+    blue = Image.new("RGB", (50, 50), BLUE)
+    empty = Hits((), tmp_path)
+    assert count(draw_sheet(empty, blue), BLUE) == SIDE * SIDE
+    assert count(draw_sheet(empty, blue, 0.5), BLUE) < SIDE * SIDE
+    saved = empty.sheet(tmp_path / "s.png", blue, 0.5)
+    assert saved.tobytes() == draw_sheet(empty, blue, 0.5).tobytes()
+
+
+def test_words_say_what_is_a_counter_example() -> None:
+    asked = [{"kind": "text", "value": "mucin", "weight": 1.0}, {"kind": "item", "value": "42", "weight": -0.5}]
+    assert _asked_words(Hits((), Path(), {"examples": asked})) == "text: mucin; minus item: 42"
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../a.png", "a/../../b.png", ""])

@@ -14,7 +14,7 @@ from histoseek.index import Index
 from histoseek.items import Item, Manifest
 
 pytest.importorskip("torch")
-from tests.encoders import tiny_models  # noqa: E402
+from tests.encoders import tiny_models
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 
 from histoseek.errors import DamagedError, InputError
 from histoseek.stores import VECTOR, LanceStore
+from histoseek.stores.fast import FastCopy
 
 
 def table(n: int, first: int = 0) -> pa.Table:
@@ -76,20 +77,22 @@ def test_cold_read_does_not_import_lancedb(store: LanceStore) -> None:
 
 @pytest.mark.parametrize("file", ["fast.json", "vectors.npy", "items.arrow"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "text"])
-def test_damaged_fast_copy_is_named_in_one_sentence(store: LanceStore, file: str, damage: str) -> None:
+def test_damaged_fast_copy_is_named_and_made_anew(store: LanceStore, file: str, damage: str) -> None:
     store.rows()
     path = store.home / f"fast-{store.version}" / file
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "text": b"[1, 2]"}[damage])
     with pytest.raises(DamagedError, match=f"fast-{store.version} is damaged; delete that folder"):
-        store.rows()
+        FastCopy(path.parent)
+    assert store.rows().items.num_rows == 10
+    assert FastCopy(path.parent).items.num_rows == 10
 
 
 def test_fast_copy_with_missing_facts_is_damaged(store: LanceStore) -> None:
     store.rows()
     (store.home / f"fast-{store.version}" / "fast.json").write_text("{}")
     with pytest.raises(DamagedError):
-        store.rows()
+        FastCopy(store.home / f"fast-{store.version}")
 
 
 def test_fast_copy_of_another_size_is_damaged(store: LanceStore) -> None:
@@ -97,7 +100,7 @@ def test_fast_copy_of_another_size_is_damaged(store: LanceStore) -> None:
     path = store.home / f"fast-{store.version}" / "fast.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"dim": 9}))
     with pytest.raises(DamagedError):
-        store.rows()
+        FastCopy(path.parent)
 
 
 def test_unfinished_fast_copy_is_made_anew(store: LanceStore) -> None:

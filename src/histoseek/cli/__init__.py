@@ -7,6 +7,7 @@ import sys
 import typer
 
 from histoseek.cli import compare, demo, doctor, encoders, evaluate, index, info, prepare, search
+from histoseek.cli.output import note
 from histoseek.errors import HistoseekError
 
 BUG = 3
@@ -71,4 +72,4 @@ def main(arguments: list[str] | None = None) -> None:
 def _complain(message: str, debug: bool) -> None:
     if debug:
         raise
-    typer.echo(f"histoseek: {message}", err=True)
+    note(f"histoseek: {message}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from histoseek.cli.output import note
+from histoseek.cli.output import note, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def compare(
 
     read = [(path, Report.read(path)) for path in reports]
     comparison = compare_reports(named_reports(read), metric or METRICS)
-    typer.echo(comparison.markdown())
+    say(comparison.markdown())
     if out is not None:
         comparison.write(out)
         note(f"wrote {out}")

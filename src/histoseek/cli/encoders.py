@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from histoseek.cli.output import note, show_rows
+from histoseek.cli.output import note, say, show_rows
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,4 +62,4 @@ def export(
 
     exported = export_encoder(encoder, out, mpp=mpp)
     words = "" if exported.text_cosine is None else f", texts {exported.text_cosine:.6f}"
-    typer.echo(f"wrote {exported.folder}; smallest cosine with the original: images {exported.image_cosine:.6f}{words}")
+    say(f"wrote {exported.folder}; smallest cosine with the original: images {exported.image_cosine:.6f}{words}")

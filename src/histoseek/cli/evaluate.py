@@ -20,6 +20,7 @@ def evaluate(
     index: Annotated[Path, typer.Argument(help="An index folder.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write the report into.")],
     queries: Annotated[Path | None, typer.Option(help="A manifest of queries; without it the index's own.")] = None,
+    query_root: Annotated[Path | None, typer.Option(help="Where the queries' images lie now, if they moved.")] = None,
     where: Annotated[str | None, typer.Option(help="Only queries that fulfil this, as in: split = 'test'.")] = None,
     gallery: Annotated[str | None, typer.Option(help="Only these items can be found, as in: split = 'train'.")] = None,
     protocol: Annotated[
@@ -37,12 +38,12 @@ def evaluate(
     from histoseek.items import Manifest
 
     opened = open_index(index, encoder, root)
-    asked = where if queries is None else Manifest.read(queries).where(where)
+    asked = where if queries is None else Manifest.read(queries, query_root).where(where)
     chosen = protocol or ("leave-group-out" if queries is None else "split")
     settings: rooms.SettingOptions = {"label": label, "gallery": gallery, "n_bootstrap": n_bootstrap, "seed": seed}
     settings["protocol"] = cast("rooms.ProtocolName", chosen)
     report = rooms.evaluate(opened, asked, **settings)
-    report.write(out, opened.manifest.root)
+    report.write(out, opened.root, asked.root if isinstance(asked, Manifest) else None)
     rows = [
         {
             "metric": name,
@@ -60,3 +61,6 @@ def evaluate(
         f"{facts['gallery items']} items; excluded: {facts['exclusion']}; encoder {facts['encoder']}, "
         f"{facts['precision']}; wrote {out / 'report.html'}"
     )
+    if report.skipped:
+        note(f"queries skipped: {len(report.skipped)}; the reasons stand in {out / 'skipped.csv'}")
+        raise typer.Exit(1)

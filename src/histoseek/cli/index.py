@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from histoseek.cli.output import note, progress
+from histoseek.cli.output import counted, note, progress, say
 
 DEFAULT_ENCODER = "color"
 
@@ -38,8 +38,8 @@ def index(
     about = built.about
     scales = {"matched": "at the encoder's scale", "own": "coarser than it, at their own", "fitted": "scale unknown"}
     told = ", ".join(f"{n} {scales[name]}" for name, n in about.scales.items())
-    typer.echo(f"{about.n_items} items, {about.dim} numbers each, encoder {about.encoder} ({told})")
+    say(f"{counted(about.n_items, 'item')}, {about.dim} numbers each, encoder {about.encoder} ({told})")
     note(f"wrote {out}; next: histoseek search {out} --image QUERY.png --sheet hits.png")
     if about.n_skipped:
-        note(f"{about.n_skipped} images were skipped; the reasons stand in {out / 'skipped.csv'}")
+        note(f"{counted(about.n_skipped, 'image')} skipped; the reasons stand in {out / 'skipped.csv'}")
         raise typer.Exit(1)

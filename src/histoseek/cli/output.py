@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,11 @@ NARROW = 160
 """Columns of a table that goes to a file or a pipe."""
 
 
+def say(text: str) -> None:
+    """Print a line of the results."""
+    typer.echo(printable(text))
+
+
 def note(message: str) -> None:
     """Say something beside the results."""
     typer.echo(printable(message), err=True)
@@ -28,7 +34,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, columns: Sequenc
     """Print rows as a table, or as one JSON object a line with every key."""
     if as_json:
         for row in rows:
-            typer.echo(json.dumps(row, ensure_ascii=False, default=str))
+            typer.echo(_json(row))
         return
     from rich.console import Console
     from rich.table import Table
@@ -46,7 +52,12 @@ def show_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, columns: Sequenc
 
 def printable(text: str) -> str:
     """Text without control characters: labels and file names may come from anywhere."""
-    return "".join(mark if mark.isprintable() or mark == "\n" else "\N{REPLACEMENT CHARACTER}" for mark in text)
+    return "".join(mark if mark == "\n" or _is_harmless(mark) else "\N{REPLACEMENT CHARACTER}" for mark in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 file", "2 files"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @contextmanager
@@ -76,6 +87,17 @@ def _tell(bar: Progress, what: str, done: int, total: int) -> None:
     if not bar.task_ids:
         bar.add_task(what, total=total)
     bar.update(bar.task_ids[0], completed=done, total=total)
+
+
+def _is_harmless(mark: str) -> bool:
+    """Whether a terminal shows this character and does nothing else; spaces of any width pass."""
+    return mark.isprintable() or unicodedata.category(mark) == "Zs"
+
+
+def _json(row: Mapping[str, Any]) -> str:
+    """One line of JSON, readable but for control characters, which stand escaped, so that no value changes."""
+    line = json.dumps(row, ensure_ascii=False, default=str)
+    return "".join(mark if _is_harmless(mark) else json.dumps(mark)[1:-1] for mark in line)
 
 
 def _cell(value: Any) -> str:

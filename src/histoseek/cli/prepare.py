@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from histoseek.cli.output import note, progress
+from histoseek.cli.output import note, progress, say
 
 
 class _WithOptions(TyperCommand):
@@ -58,8 +58,10 @@ def prepare(
     skipped_path = out.with_name("skipped.csv")
     write_skipped(skipped_path, prepared.skipped)
     for line in prepared.summary.lines():
-        typer.echo(line)
+        say(line)
     note(f"wrote {out}; next: histoseek index {out} --out {out.with_suffix('.index')}")
     if prepared.skipped:
-        note(f"{len(prepared.skipped)} files were skipped; the reasons stand in {skipped_path}")
+        n_skipped = len(prepared.skipped)
+        told = "file was skipped; the reason stands" if n_skipped == 1 else "files were skipped; the reasons stand"
+        note(f"{n_skipped} {told} in {skipped_path}")
         raise typer.Exit(1)

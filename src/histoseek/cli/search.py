@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from histoseek.cli.opening import open_index
-from histoseek.cli.output import note, show_rows
+from histoseek.cli.output import counted, note, show_rows
 from histoseek.errors import InputError
 
 KINDS = ("--image", "--text", "--item")
@@ -91,13 +91,15 @@ def search(
         note("nothing was found: the filter or the minimum score leaves no item")
     vote = hits.vote()
     if vote.label is not None and not as_json:
-        shares = ", ".join(f"{label} {n} (of {vote.groups[label]} groups)" for label, n in vote.counts.items())
+        shares = ", ".join(
+            f"{label} {n} (of {counted(vote.groups[label], 'group')})" for label, n in vote.counts.items()
+        )
         note(f"labels among the hits: {shares}. Research use only, never a diagnosis.")
     if csv is not None:
         hits.to_csv(csv)
         note(f"wrote {csv}")
     if sheet is not None:
-        hits.sheet(sheet, next((_picture(opened, one) for one in examples if one.kind != "text"), None))
+        hits.sheet(sheet, *_picture(opened, examples))
         note(f"wrote {sheet}")
 
 
@@ -108,12 +110,14 @@ def _say_if_scale_unknown(example: Any) -> None:
         note(f"the scale of {example.value} is unknown, so it is fitted whole; state it with --mpp for true matches")
 
 
-def _picture(index: Any, example: Any) -> Path:
-    """The image file behind an example that is an image or an item."""
-    if example.kind == "image":
-        return Path(example.value)
-    path: Path = index.manifest.path_of(index.manifest[int(index.rows_of([example.value])[0])])
-    return path
+def _picture(index: Any, examples: list[Any]) -> tuple[Any, float | None]:
+    """What to draw as the query, and its scale: the first image or item that is looked for; None for words alone."""
+    for one in examples:
+        if one.weight > 0 and one.kind == "image":
+            return Path(one.value), one.mpp
+        if one.weight > 0 and one.kind == "item":
+            return index.manifest[int(index.rows_of([one.value])[0])], None
+    return None, None
 
 
 def _example(packed: str, mpp: float | None) -> Any:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from histoseek.datasets.grouping import group_rows
+from histoseek.datasets.tables import CsvTable
 from histoseek.errors import InputError
 from histoseek.items import MPP_RANGE, Box, Item, Value
 
 TEXT_FIELDS = ("label", "slide", "case", "split", "caption", "mpp_source", "group_source")
 BOX_FIELDS = ("box_x", "box_y", "box_width", "box_height")
-GROUP_COLUMNS = ("group", "patient", "patient_id", "case", "slide")
-"""Columns that may be the group, the strongest first."""
-
 MEASURED = ("width", "height", "sha256", "dataset")
 """Columns of a manifest that are found out anew; a user's own are not taken over."""
 
@@ -39,8 +38,26 @@ class ItemRow:
         return replace(item, **self.fields, extra={**item.extra, **self.extra})
 
 
+def item_rows(
+    table: CsvTable, mapping: Mapping[str, str], path_column: str, images: Sequence[str]
+) -> tuple[list[ItemRow], list[str]]:
+    """Read all rows with types and groups, and a note on rows without a group of their own.
+
+    `images` is the path of each row's image, "" for a row that is left out.
+    """
+    rows = [{column: text for column, text in cells.items() if column != path_column} for _, cells in table.rows]
+    places = [f"{table.name}, row {line}" for line, _ in table.rows]
+    groups, notes = group_rows(rows, mapping, images)
+    read = typed(item_row(row, mapping, where) for row, where in zip(rows, places, strict=True))
+    grouped = [
+        replace(row, fields={**row.fields, "group": group[0], "group_source": group[1]}) if group else row
+        for row, group in zip(read, groups, strict=True)
+    ]
+    return grouped, notes
+
+
 def item_row(row: Mapping[str, str], mapping: Mapping[str, str], where: str) -> ItemRow:
-    """Read a row; `mapping` is field → column, and a column named like a field is that field.
+    """Read a row but its group; `mapping` is field → column, and a column named like a field is that field.
 
     Empty cells say nothing, and a scale outside the possible counts as unknown. `where` names table and row in
     messages.
@@ -50,7 +67,7 @@ def item_row(row: Mapping[str, str], mapping: Mapping[str, str], where: str) -> 
     """
     columns = {field: mapping.get(field, field) for field in FIELDS}
     fields: dict[str, Any] = {field: row[columns[field]] for field in TEXT_FIELDS if row.get(columns[field])}
-    fields.update(_group(row, mapping))
+    fields.pop("group_source", None)  # it says what a group is, and groups are found over all rows
     if (fold := row.get(columns["fold"])) and (number := _number(fold, columns["fold"], where)) is not None:
         fields["fold"] = int(number)
     if value := row.get(columns["mpp"]):
@@ -69,15 +86,6 @@ def typed(rows: Iterable[ItemRow]) -> list[ItemRow]:
     names = dict.fromkeys(name for row in kept for name in row.cells)
     readers = {name: _reader([row.cells.get(name) for row in kept]) for name in names}
     return [replace(row, extra={name: readers[name](text) for name, text in row.cells.items()}) for row in kept]
-
-
-def _group(row: Mapping[str, str], mapping: Mapping[str, str]) -> dict[str, str]:
-    candidates = [(mapping["group"], mapping["group"])] if "group" in mapping else []
-    candidates += [(name, "stated" if name == "group" else name.removesuffix("_id")) for name in GROUP_COLUMNS]
-    for column, kind in candidates:
-        if row.get(column):
-            return {"group": row[column], "group_source": row.get("group_source") or kind}
-    return {}
 
 
 def _scale(mpp: float, source: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from histoseek.datasets.columns import FIELDS, ItemRow, item_row, typed
+from histoseek.datasets.columns import FIELDS, ItemRow, item_rows
 from histoseek.datasets.dataset import Dataset, Scan
 from histoseek.datasets.tables import CsvTable, read_csv
 from histoseek.errors import InputError
@@ -26,9 +26,10 @@ def scan(source: Path, *, columns: str = "", root: Path | None = None, dataset: 
     base = root or source.parent
     if not base.is_dir():
         raise InputError(f"there is no folder {base} for the paths of {source} to start from; check -o root=")
+    paths = [_inside(cells[path_column], base) for _, cells in table.rows]
+    rows, notes = item_rows(table, mapping, path_column, [path or "" for path in paths])
     items, skipped = [], []
-    for (line, cells), row in zip(table.rows, _rows(table, mapping, path_column), strict=True):
-        path = _inside(cells[path_column], base)
+    for (line, cells), row, path in zip(table.rows, rows, paths, strict=True):
         if path is None:
             where = cells[path_column] or f"row {line}"
             skipped.append(Skipped(where, f"row {line} of the table: the path is empty or leads out of {base}"))
@@ -36,7 +37,7 @@ def scan(source: Path, *, columns: str = "", root: Path | None = None, dataset: 
         items.append(
             row.onto(Item(id=_id(dataset, path, cells.get(mapping.get("id", "id")), row), path=path, dataset=dataset))
         )
-    return Scan(items, skipped, _notes(table, items), root=base)
+    return Scan(items, skipped, [*notes, *_notes(table, items)], root=base)
 
 
 def _mapping(text: str, table: CsvTable) -> dict[str, str]:
@@ -62,17 +63,6 @@ def _path_column(mapping: dict[str, str], table: CsvTable) -> str:
             f"{', '.join(table.columns)}"
         )
     return found
-
-
-def _rows(table: CsvTable, mapping: dict[str, str], path_column: str) -> list[ItemRow]:
-    return typed(
-        item_row(
-            {column: text for column, text in cells.items() if column != path_column},
-            mapping,
-            f"{table.name}, row {line}",
-        )
-        for line, cells in table.rows
-    )
 
 
 def _inside(text: str, base: Path) -> str | None:

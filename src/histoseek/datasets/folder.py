@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from histoseek.datasets.columns import ItemRow, item_row, typed
+from histoseek.datasets.columns import ItemRow, item_rows
 from histoseek.datasets.dataset import Dataset, Scan
 from histoseek.datasets.tables import CsvTable, read_csv
 from histoseek.datasets.walk import IMAGE_SUFFIXES, SLIDE_SUFFIXES, Walk, name_of, walk
@@ -34,6 +34,7 @@ class _Rows:
     name: str
     by_file: dict[str, tuple[int, ItemRow]]
     by_name: dict[str, list[str]]
+    notes: list[str]
 
     def of(self, file: str) -> str | None:
         """The key of a file's row: its relative path, else its name where the table has that name once."""
@@ -142,18 +143,16 @@ def _read_rows(source: Path, sidecar: Path) -> _Rows:
 
 
 def _rows_of(table: CsvTable, column: str) -> _Rows:
-    rests = [{name: text for name, text in row.items() if name != column} for _, row in table.rows]
-    lines = [line for line, _ in table.rows]
-    read = typed(item_row(rest, {}, f"{table.name}, row {line}") for rest, line in zip(rests, lines, strict=True))
+    keys = [row[column].replace("\\", "/").removeprefix("./") for _, row in table.rows]
+    read, notes = item_rows(table, {}, column, keys)
     by_file: dict[str, tuple[int, ItemRow]] = {}
     by_name: dict[str, list[str]] = {}
-    for (line, row), found in zip(table.rows, read, strict=True):
-        key = row[column].replace("\\", "/").removeprefix("./")
+    for (line, _), key, found in zip(table.rows, keys, read, strict=True):
         if key in by_file:
             raise InputError(f"{table.name}, row {line}: {key!r} stands in row {by_file[key][0]} already")
         by_file[key] = line, found
         by_name.setdefault(name_of(key), []).append(key)
-    return _Rows(table.name, by_file, by_name)
+    return _Rows(table.name, by_file, by_name, notes)
 
 
 def _joined(items: list[Item], rows: _Rows) -> tuple[list[Item], list[str]]:
@@ -165,7 +164,7 @@ def _joined(items: list[Item], rows: _Rows) -> tuple[list[Item], list[str]]:
             f"{rows.name} names none of the images: it says {first!r}, the first image is {items[0].path!r}"
         )
     joined = [item if key is None else rows.by_file[key][1].onto(item) for item, key in zip(items, keys, strict=True)]
-    notes = []
+    notes = list(rows.notes)
     if missing := len(items) - sum(key is not None for key in keys):
         notes.append(f"{missing} images are not in {rows.name}")
     if extra := sorted(set(rows.by_file) - used):

@@ -15,6 +15,9 @@ UNKNOWN = "(none)"
 MAX_ROWS = 30
 """Labels shown; the rest becomes one line."""
 
+MAX_DIFFERENCES = 8
+"""Lines about numbers that differ from the published ones; beyond, labels become one line."""
+
 PART_ORDER = ("train", "val", "test", "unlabelled")
 Counts = dict[str, dict[str, int]]
 
@@ -35,6 +38,7 @@ class Summary:
     notes: tuple[str, ...]
     audit: Audit
     skipped: tuple[Skipped, ...]
+    published: Published | None = None
 
     def lines(self) -> list[str]:
         """The summary as text, one line an element."""
@@ -45,15 +49,22 @@ class Summary:
     def _table(self) -> Iterator[str]:
         parts = list(self.counts)
         labels = sorted(self.counts[ALL], key=lambda label: (label == UNKNOWN, label))
-        shown = labels[:MAX_ROWS]
-        width = max(len(label) for label in [*shown, "groups", "label"])
-        yield _line("label", parts, width, parts)
-        for label in shown:
-            yield _line(label, [str(self.counts[part].get(label, 0)) for part in parts], width, parts)
-        if len(labels) > len(shown):
-            yield f"… and {len(labels) - len(shown)} more labels"
-        yield _line(ALL, [str(sum(self.counts[part].values())) for part in parts], width, parts)
-        yield _line("groups", [str(self.groups[part]) for part in parts], width, parts)
+        stated = {part: _stated(self.published, self.by, part) for part in parts}
+        rows = [["label", *parts]]
+        for label in labels[:MAX_ROWS]:
+            rows.append([label, *(_cell(self.counts[part].get(label, 0), stated[part].get(label)) for part in parts)])
+        totals = {part: sum(stated[part].values()) for part in parts if set(self.counts[part]) <= set(stated[part])}
+        rows.append([ALL, *(_cell(sum(self.counts[part].values()), totals.get(part)) for part in parts)])
+        groups = _stated_groups(self.published, {self.group_source}) if stated[ALL] else {}
+        rows.append(["groups", *(_cell(self.groups[part], groups.get(part)) for part in parts)])
+        widths = [max(6 if i else 0, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
+        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+        yield from lines[:-2]
+        if len(labels) > MAX_ROWS:
+            yield f"… and {len(labels) - MAX_ROWS} more labels"
+        yield from lines[-2:]
+        if any("/" in cell for row in rows[1:] for cell in row[1:]):
+            yield "(found/published)"
 
     def _skipped_lines(self) -> Iterator[str]:
         if self.skipped:
@@ -76,6 +87,7 @@ def summarise(title: str, manifest: Manifest, scan: Scan, skipped: tuple[Skipped
         notes=tuple(scan.notes),
         audit=manifest.audit(),
         skipped=skipped,
+        published=scan.published,
     )
 
 
@@ -108,31 +120,61 @@ def _ordered(parts: dict[str, object] | dict[str, Counter[str]] | dict[str, set[
     return [*sorted(set(parts) - {ALL}, key=rank), ALL]
 
 
+def _stated(published: Published | None, by: str | None, part: str) -> dict[str, int]:
+    """Published numbers of a part by label, {} where none were published; all is the sum of the parts."""
+    if published is None or (published.by != by and part != ALL):
+        return {}
+    if part in published.counts or part != ALL:
+        return dict(published.counts.get(part, {}))
+    total: Counter[str] = Counter()
+    for labels in published.counts.values():
+        total.update(labels)
+    return dict(total)
+
+
+def _stated_groups(published: Published | None, sources: set[str]) -> dict[str, int]:
+    """Published numbers of groups by part, {} where groups stand for something else or for several things."""
+    if published is None or len(sources) != 1:
+        return {}
+    return dict(published.groups.get(next(iter(sources)), {}))
+
+
 def _agreement(columns: dict[str, list[str | None]], published: Published) -> Iterator[str]:
-    """One line that all agrees, or one for every number that does not."""
-    differences = [*_differing_counts(columns, published), *_differing_groups(columns, published)]
-    if differences:
+    """One line that all agrees, or one for every number that does not; and whether groups were compared."""
+    sources = {source or "" for source in columns["group_source"]}
+    totals, labels = _differing_counts(columns, published)
+    groups = list(_differing_groups(columns, published, sources))
+    unknown = ""
+    if published.groups and not _stated_groups(published, sources):
+        unknown = f"groups were not compared with the published ones: here they are {', '.join(sorted(sources))}"
+    if len(totals) + len(labels) + len(groups) > MAX_DIFFERENCES and labels:
+        labels = [f"and {len(labels)} labels differ"]
+    if differences := [*totals, *labels, *groups]:
         yield from differences
+        yield from filter(None, [unknown])
     else:
-        total = sum(sum(labels.values()) for labels in published.counts.values())
-        yield f"all counts agree with the published ones: {total} {published.noun} ({published.source})"
+        total = sum(sum(numbers.values()) for numbers in published.counts.values())
+        line = f"all counts agree with the published ones: {total} {published.noun} ({published.source})"
+        yield f"{line}; {unknown}" if unknown else line
 
 
-def _differing_counts(columns: dict[str, list[str | None]], published: Published) -> Iterator[str]:
+def _differing_counts(columns: dict[str, list[str | None]], published: Published) -> tuple[list[str], list[str]]:
+    """Lines on the totals of parts, and on single labels."""
     found = _counts(columns, published.by)
+    in_total: list[str] = []
+    in_label: list[str] = []
     for part, labels in published.counts.items():
         here = found.get(part, {})
-        yield from _difference(part, sum(here.get(label, 0) for label in labels), sum(labels.values()), published)
+        in_total += _difference(part, sum(here.get(label, 0) for label in labels), sum(labels.values()), published)
         for label, number in labels.items():
             if len(labels) > 1 and here:
-                yield from _difference(f"{part}, {label}", here.get(label, 0), number, published)
+                in_label += _difference(f"{part}, {label}", here.get(label, 0), number, published)
+    return in_total, in_label
 
 
-def _differing_groups(columns: dict[str, list[str | None]], published: Published) -> Iterator[str]:
-    sources = set(columns["group_source"])
-    stated = published.groups.get(next(iter(sources)) or "", {}) if len(sources) == 1 else {}
+def _differing_groups(columns: dict[str, list[str | None]], published: Published, sources: set[str]) -> Iterator[str]:
     found = _groups(columns, published.by)
-    for part, number in stated.items():
+    for part, number in _stated_groups(published, sources).items():
         if found.get(part, 0) != number:
             noun = f"{next(iter(sources))}s"
             yield f"{part}: {found.get(part, 0)} {noun}, published {number} ({published.source})"
@@ -144,6 +186,5 @@ def _difference(what: str, found: int, stated: int, published: Published) -> Ite
         yield f"{what}: {found} {published.noun}, published {stated} ({published.source}): {gap}"
 
 
-def _line(name: str, cells: list[str], width: int, parts: list[str]) -> str:
-    columns = [cell.rjust(max(6, len(part))) for cell, part in zip(cells, parts, strict=True)]
-    return f"{name.ljust(width)}  {'  '.join(columns)}"
+def _cell(found: int, stated: int | None) -> str:
+    return str(found) if stated is None else f"{found}/{stated}"

@@ -15,6 +15,11 @@ from typing import Any
 from histoseek.errors import InputError
 
 DELIMITERS = ",;\t|"
+MAX_ROWS, MAX_COLUMNS, MAX_SHEETS = 20_000, 64, 32
+"""Of an Excel file; a single cell far out makes its sheet as large as that."""
+
+MAX_XLSX_BYTES = 32 * 1024**2
+"""Of an Excel file once unpacked; the tables of known datasets unpack to less than one megabyte."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,10 @@ def read_text(path: Path) -> str:
 
 
 def read_sheets(path: Path) -> dict[str, list[list[Any]]]:
-    """Read every sheet of an Excel file as rows of cell values.
+    """Read every sheet of an Excel file as rows of cell values; columns from the 65th on are left out.
 
     Raises:
-        InputError: not an Excel file, or a damaged one.
+        InputError: not an Excel file, a damaged one, or one too large for a table of patients.
     """
     import openpyxl
     from openpyxl.utils.exceptions import InvalidFileException
@@ -79,16 +84,42 @@ def read_sheets(path: Path) -> dict[str, list[list[Any]]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # styles that openpyxl does not know
+            _check_size(path)
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-            sheets = {
-                sheet.title: [list(row) for row in sheet.iter_rows(values_only=True)] for sheet in book.worksheets
-            }
-            book.close()
+            try:
+                return _sheets(path, book)
+            finally:
+                book.close()
     except trouble as error:
         reason = str(error).split("\n")[0]
         raise InputError(
             f"{path} cannot be read as an Excel file ({reason}); download it again or move it away"
         ) from error
+
+
+def _check_size(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        n_bytes = sum(member.file_size for member in archive.infolist())
+    if n_bytes > MAX_XLSX_BYTES:
+        raise InputError(
+            f"{path} unpacks to {n_bytes // 1024**2} MB, more than the {MAX_XLSX_BYTES // 1024**2} MB that are read; "
+            f"keep only the table in it"
+        )
+
+
+def _sheets(path: Path, book: Any) -> dict[str, list[list[Any]]]:
+    if len(book.worksheets) > MAX_SHEETS:
+        raise InputError(f"{path} has {len(book.worksheets)} sheets, more than {MAX_SHEETS}; keep only the table in it")
+    sheets: dict[str, list[list[Any]]] = {}
+    for sheet in book.worksheets:
+        rows: list[list[Any]] = []
+        for row in sheet.iter_rows(max_row=MAX_ROWS + 1, max_col=MAX_COLUMNS, values_only=True):
+            if len(rows) == MAX_ROWS:
+                raise InputError(
+                    f"{path}, sheet {sheet.title!r}: it reaches beyond row {MAX_ROWS}; delete what is below its table"
+                )
+            rows.append(list(row) if any(cell is not None for cell in row) else [])
+        sheets[sheet.title] = rows
     return sheets
 
 

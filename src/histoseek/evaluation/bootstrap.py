@@ -6,7 +6,7 @@ Items of one patient are alike, so resampling single queries would make interval
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,22 @@ from histoseek.evaluation.report import Score
 LEVEL = 0.95
 
 
-def draw_groups(n_groups: int, n_rounds: int, seed: int) -> NDArray[np.float64]:
-    """How often each group is drawn in each round, `[B, G]`."""
+BLOCK_BYTES = 16 * 1024 * 1024
+"""Draws are made for so many rounds at a time that they stay below this size."""
+
+Figure = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def over_rounds(figure: Figure, n_groups: int, n_rounds: int, seed: int) -> NDArray[np.float64]:
+    """Work out `figure`, draws [b, G] → values [b, M], for all rounds, `[B, M]`; blocks do not change the draws."""
     rng = np.random.default_rng(seed)
+    step = max(1, BLOCK_BYTES // (8 * n_groups))
+    blocks = [min(step, n_rounds - start) for start in range(0, n_rounds, step)]
+    return np.concatenate([figure(draw_groups(n_groups, block, rng)) for block in blocks])
+
+
+def draw_groups(n_groups: int, n_rounds: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each group is drawn in each round, `[B, G]`."""
     drawn: NDArray[np.float64] = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_rounds).astype(float)
     return drawn
 

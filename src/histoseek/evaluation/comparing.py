@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoseek.errors import InputError
-from histoseek.evaluation.bootstrap import draw_groups, holm, p_value, resampled_means
+from histoseek.evaluation.bootstrap import holm, over_rounds, p_value, resampled_means
 from histoseek.evaluation.report import Report
 from histoseek.items import written_whole
 
 N_ROUNDS = 10_000
 METRICS = ("Acc@1", "mMV@5", "mAP@10")
 MUST_MATCH = (
-    "protocol", "label", "gallery filter", "gallery items", "gallery groups", "exclusion", "AP@k divides by", "ties",
+    "protocol", "label", "gallery items", "gallery groups", "gallery digest", "exclusion", "AP@k divides by", "ties",
 )  # fmt: skip
 _PER_QUERY = {"mAP": "AP", "mMV": "MV"}
 
@@ -139,8 +139,8 @@ def _difference(first: Report, second: Report, metric: str) -> tuple[float, floa
     groups = np.array(first.per_query["group"].to_pylist(), dtype=object)[answerable]
     _, codes = np.unique(groups.astype(str), return_inverse=True)
     seed = int(first.protocol["seed"])
-    draws = draw_groups(int(codes.max()) + 1, N_ROUNDS, seed)
-    rounds = resampled_means(values[answerable, None], codes, draws)[:, 0]
+    kept = values[answerable, None]
+    rounds = over_rounds(lambda draws: resampled_means(kept, codes, draws), int(codes.max()) + 1, N_ROUNDS, seed)[:, 0]
     low, high = np.quantile(rounds, [0.025, 0.975])
     return float(values[answerable].mean()), float(low), float(high), p_value(rounds)
 

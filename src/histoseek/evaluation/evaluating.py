@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any, Unpack
 
 import numpy as np
@@ -10,10 +12,10 @@ from numpy.typing import NDArray
 
 from histoseek import metrics
 from histoseek.errors import InputError
-from histoseek.evaluation.bootstrap import draw_groups, macro_means, resampled_means, scores_of
+from histoseek.evaluation.bootstrap import macro_means, over_rounds, resampled_means, scores_of
 from histoseek.evaluation.provenance import provenance_of
 from histoseek.evaluation.ranking import Queries, Ranking, rank, take_queries
-from histoseek.evaluation.report import Report
+from histoseek.evaluation.report import Report, Score
 from histoseek.evaluation.settings import KNN_K, SettingOptions, Settings
 from histoseek.evaluation.words import evaluate_words
 from histoseek.index import Index
@@ -48,22 +50,40 @@ def evaluate(index: Index, queries: Manifest | str | None = None, **settings: Un
             "count as one group, prepare with groups of your own, or choose another --label"
         )
     per_query = _per_query(ranking, chosen)
-    names, values = list(per_query), np.column_stack(list(per_query.values()))[answerable]
-    groups, labels = ranking.groups[answerable], ranking.labels[answerable]
-    _, groups = np.unique(groups, return_inverse=True)
-    draws = draw_groups(int(groups.max()) + 1, chosen.n_bootstrap, chosen.seed)
-    shown = [_mean_name(name) for name in names]
-    one = np.ones((1, draws.shape[1]))
+    shown = [_mean_name(name) for name in per_query]
+    values = np.column_stack(list(per_query.values()))[answerable]
+    labels = ranking.labels[answerable]
+    scores, macro = _averages(shown, values, ranking.groups[answerable], labels, chosen)
     return Report(
-        scores=scores_of(shown, values.mean(axis=0), resampled_means(values, groups, draws)),
-        macro=scores_of(shown, macro_means(values, groups, labels, one)[0], macro_means(values, groups, labels, draws)),
+        scores=scores,
+        macro=macro,
         per_class=_per_class(shown, values, labels, ranking.names),
         confusion=_confusion(ranking, answerable),
         protocol=_protocol(index, asked, ranking, chosen),
         provenance=provenance_of(index.about.fingerprint),
         text=evaluate_words(index, asked, ranking, chosen) if index.about.has_text else {},
         per_query=_table(index, asked, ranking, per_query),
+        skipped=asked.skipped,
     )
+
+
+def _averages(
+    shown: list[str],
+    values: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    settings: Settings,
+) -> tuple[dict[str, Score], dict[str, Score]]:
+    """Means over queries and over classes of `values` [Q, M], each with its interval."""
+    _, codes = np.unique(groups, return_inverse=True)
+    n_groups = int(codes.max()) + 1
+
+    def figures(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.stack([resampled_means(values, codes, draws), macro_means(values, codes, labels, draws)], axis=1)
+
+    rounds = over_rounds(figures, n_groups, settings.n_bootstrap, settings.seed)
+    whole = figures(np.ones((1, n_groups)))[0]
+    return scores_of(shown, whole[0], rounds[:, 0]), scores_of(shown, whole[1], rounds[:, 1])
 
 
 def _per_query(ranking: Ranking, settings: Settings) -> dict[str, NDArray[np.float64]]:
@@ -110,8 +130,8 @@ def _protocol(index: Index, asked: Queries, ranking: Ranking, settings: Settings
     inside = np.ones(len(index), dtype=bool) if gallery is None else gallery
     held = index.rows.items.filter(pa.array(inside))
     marks = index.about.fingerprint
-    excluded = "every item of the query's group" if settings.protocol == "leave-group-out" else "no group on both sides"
-    digests = set(held["sha256"].to_pylist()) - {None}
+    rule = "every item of the query's group" if settings.protocol == "leave-group-out" else "no group on both sides"
+    excluded = f"{rule}; the query itself and identical pictures"
     return {
         "protocol": settings.protocol,
         "label": settings.label,
@@ -125,9 +145,8 @@ def _protocol(index: Index, asked: Queries, ranking: Ranking, settings: Settings
         "unanswerable queries (left out)": int((ranking.n_relevant == 0).sum()),
         "queries without label (left out)": asked.n_unlabelled,
         "unreadable queries (left out)": len(asked.skipped),
-        "queries whose picture is in the gallery": sum(d in digests for d in asked.items["sha256"].to_pylist())
-        if settings.protocol == "split"
-        else 0,
+        "identical pictures shut out": ranking.n_twins,
+        "gallery digest": _digest(held),
         "exclusion": excluded,
         "group stands for": ", ".join(sorted({name for name in held["group_source"].to_pylist() if name})),
         "AP@k divides by": "min(k, relevant items in reach)",
@@ -139,6 +158,13 @@ def _protocol(index: Index, asked: Queries, ranking: Ranking, settings: Settings
         "precision": marks.precision,
         "view": f"{marks.preprocessing.view_px} px at {marks.preprocessing.mpp} µm/px",
     }
+
+
+def _digest(items: pa.Table) -> str:
+    """What tells one gallery from another: a digest over ids, groups and contents, whatever their order."""
+    columns = [items[name].to_pylist() for name in ("id", "group", "sha256")]
+    rows = sorted(json.dumps(row) for row in zip(*columns, strict=True))
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
 def _table(index: Index, asked: Queries, ranking: Ranking, per_query: dict[str, NDArray[np.float64]]) -> pa.Table:

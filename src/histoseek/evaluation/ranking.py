@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek.errors import InputError
+from histoseek.evaluation.excluding import Exclusion, contents, find_twins
 from histoseek.evaluation.settings import Settings
 from histoseek.index import Index
 from histoseek.index.embedding import embed_items
@@ -22,10 +23,14 @@ QUERIES_A_BLOCK = 256
 
 @dataclass(frozen=True)
 class Queries:
-    """The queries of an evaluation: item columns, unit vectors `[Q, D]`, and what was left out."""
+    """The queries of an evaluation: item columns, unit vectors `[Q, D]`, and what was left out.
+
+    `rows` [Q] says which item of the index each one is, −1 for none.
+    """
 
     items: pa.Table
     vectors: NDArray[np.float32]
+    rows: NDArray[np.int64]
     skipped: tuple[Skipped, ...]
     n_unlabelled: int
 
@@ -35,7 +40,8 @@ class Ranking:
     """Hits of every query, best first: gallery rows `[Q, K]` (−1: none), cosines, and label codes.
 
     `labels` [Q] and `hit_labels` [Q, K] are codes into `names`, −1 without a label; `n_relevant` [Q] counts the
-    gallery items that carry the query's label and may be found; `groups` [Q] are codes of the queries' groups.
+    gallery items that carry the query's label and may be found; `groups` [Q] are codes of the queries' groups;
+    `n_twins` counts the identical pictures that were shut out beside the protocol's own rule.
     """
 
     rows: NDArray[np.int64]
@@ -45,6 +51,7 @@ class Ranking:
     n_relevant: NDArray[np.int64]
     groups: NDArray[np.int64]
     names: tuple[str, ...]
+    n_twins: int
 
     @property
     def relevant(self) -> NDArray[np.bool_]:
@@ -56,18 +63,19 @@ class Ranking:
 def take_queries(index: Index, queries: Manifest | str | None, settings: Settings) -> Queries:
     """Find the queries' vectors: stored ones for items of the index, newly embedded ones for the others."""
     if isinstance(queries, Manifest):
-        items, skipped, vectors = _from_manifest(index, queries)
+        found = _from_manifest(index, queries)
     else:
         mask = index.allowed(queries)
-        rows = np.arange(len(index)) if mask is None else np.flatnonzero(mask)
-        items, skipped, vectors = index.rows.items.take(pa.array(rows)), (), index.rows.vectors(rows)
-    if not items.num_rows:
-        raise InputError("there is no query: the filter leaves no item")
-    _has_column(items, settings.label, "queries")
-    labelled = np.asarray(pc.is_valid(items[settings.label]).to_numpy(), dtype=bool)
+        rows: NDArray[np.int64] = np.arange(len(index)) if mask is None else np.flatnonzero(mask)
+        found = Queries(index.rows.items.take(pa.array(rows)), index.rows.vectors(rows), rows, (), 0)
+    if not found.items.num_rows:
+        raise InputError("there is no query: the filter leaves no item, or none of them can be read")
+    _has_column(found.items, settings.label, "queries")
+    labelled = np.asarray(pc.is_valid(found.items[settings.label]).to_numpy(), dtype=bool)
     if not labelled.any():
         raise InputError(f"no query has a value in column {settings.label!r}; choose another with --label")
-    return Queries(items.filter(pa.array(labelled)), vectors[labelled], tuple(skipped), int((~labelled).sum()))
+    items = found.items.filter(pa.array(labelled))
+    return Queries(items, found.vectors[labelled], found.rows[labelled], found.skipped, int((~labelled).sum()))
 
 
 def rank(index: Index, queries: Queries, settings: Settings) -> Ranking:
@@ -82,26 +90,33 @@ def rank(index: Index, queries: Queries, settings: Settings) -> Ranking:
     inside = np.ones(len(index), dtype=bool) if gallery is None else gallery
     if not inside.any():
         raise InputError(f"the gallery is empty: no item fulfils {settings.gallery!r}")
-    groups, query_groups = _codes(rows.items["group"], queries.items["group"])[:2]
+    groups, query_groups, _ = _codes(rows.items["group"], queries.items["group"])
+    held = queries.rows >= 0
+    query_groups[held] = groups[queries.rows[held]]  # the index knows its own items' groups
     if settings.protocol == "split":
         _no_overlap(queries, inside, groups, query_groups)
     labels, query_labels, names = _codes(rows.items[settings.label], queries.items[settings.label])
-    own = settings.protocol == "leave-group-out"
-    found = _rank_blocks(rows, queries.vectors, settings.depth, inside, (groups, query_groups) if own else None)
+    twins = find_twins(rows.items, queries.items, queries.rows)
+    exclusion = Exclusion(inside, twins, groups, query_groups, settings.protocol == "leave-group-out")
+    found = _rank_blocks(rows, queries.vectors, settings.depth, exclusion)
     hit_labels = np.where(found[0] >= 0, labels[found[0]], -1)
-    n_relevant = _count_relevant(labels[inside], groups[inside], query_labels, query_groups if own else None)
-    return Ranking(*found, query_labels, hit_labels, n_relevant, query_groups, tuple(names))
+    n_twins = sum(len(exclusion.twins_of(at)) for at in range(len(twins)))
+    n_relevant = exclusion.count_relevant(labels, query_labels)
+    return Ranking(*found, query_labels, hit_labels, n_relevant, query_groups, tuple(names), n_twins)
 
 
-def _from_manifest(index: Index, queries: Manifest) -> tuple[pa.Table, tuple[Skipped, ...], NDArray[np.float32]]:
-    rows = index.rows_of(queries.table["id"].to_pylist())
+def _from_manifest(index: Index, queries: Manifest) -> Queries:
+    """Stored vectors for items that the index holds with the same content, new ones for all others.
+
+    An id alone proves nothing: two folders laid out alike give the same ids to different pictures.
+    """
+    rows, stored = _same_items(index, queries.table)
     vectors = np.zeros((len(queries), index.about.dim), dtype=np.float32)
-    stored = rows >= 0
     vectors[stored] = index.rows.vectors(rows[stored])
     skipped: list[Skipped] = []
     kept = np.ones(len(queries), dtype=bool)
-    if not stored.all():
-        missing = np.flatnonzero(~stored)
+    missing = np.flatnonzero(~stored)
+    if len(missing):
         fresh = Manifest(queries.table.take(pa.array(missing)), queries.root, queries.facts)
         for at, one in zip(missing, embed_items(fresh, queries.path_of, index.encoder), strict=True):
             if one.vector is None:
@@ -109,45 +124,38 @@ def _from_manifest(index: Index, queries: Manifest) -> tuple[pa.Table, tuple[Ski
                 kept[at] = False
             else:
                 vectors[at] = one.vector
-    if not kept.any():
-        raise InputError("there is no query that can be read; check the manifest's root and filter")
-    return queries.table.filter(pa.array(kept)), tuple(skipped), vectors[kept]
+    return Queries(queries.table.filter(pa.array(kept)), vectors[kept], rows[kept], tuple(skipped), 0)
+
+
+def _same_items(index: Index, queries: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Rows of the index that hold the queries, −1 for none, and for which of them the stored vector will do.
+
+    A row is the query's own unless both contents are known and differ; its vector will do when both are known to be
+    equal, and the scales are.
+    """
+    rows = index.rows_of(queries["id"].to_pylist())
+    stored = np.zeros(len(rows), dtype=bool)
+    named = np.flatnonzero(rows >= 0)
+    held, asked = index.rows.items.take(pa.array(rows[named])), queries.take(pa.array(named))
+    scales = zip(held["mpp"].to_pylist(), asked["mpp"].to_pylist(), strict=True)
+    for at, one, two, scale in zip(named, contents(held), contents(asked), scales, strict=True):
+        if one is None or two is None:
+            continue
+        stored[at] = one == two and scale[0] == scale[1]
+        if one != two:
+            rows[at] = -1
+    return rows, stored
 
 
 def _rank_blocks(
-    rows: Rows,
-    vectors: NDArray[np.float32],
-    k: int,
-    inside: NDArray[np.bool_],
-    groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
+    rows: Rows, vectors: NDArray[np.float32], k: int, exclusion: Exclusion
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k nearest of each query, its own group shut out when `groups` (gallery's, queries') are given."""
+    """The k nearest of each query among those that may answer it."""
     parts = []
     for start in range(0, len(vectors), QUERIES_A_BLOCK):
         block = slice(start, start + QUERIES_A_BLOCK)
-        allowed = inside
-        if groups is not None:
-            allowed = inside & (groups[0][None, :] != groups[1][block, None])
-        parts.append(rows.nearest(vectors[block], k, allowed))
+        parts.append(rows.nearest(vectors[block], k, exclusion.allowed(block)))
     return np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts])
-
-
-def _count_relevant(
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    query_labels: NDArray[np.int64],
-    query_groups: NDArray[np.int64] | None,
-) -> NDArray[np.int64]:
-    """Gallery items with each query's label, less those of its own group when that is shut out."""
-    n_labels = max(labels.max(initial=-1), query_labels.max(initial=-1)) + 1
-    all_of = np.bincount(labels[labels >= 0], minlength=n_labels)[query_labels]
-    if query_groups is None:
-        return np.asarray(all_of, dtype=np.int64)
-    width = int(n_labels) + 1
-    pairs, counts = np.unique(groups * width + labels + 1, return_counts=True)
-    wanted = query_groups * width + query_labels + 1
-    at = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
-    return np.asarray(all_of - np.where(pairs[at] == wanted, counts[at], 0), dtype=np.int64)
 
 
 def _no_overlap(

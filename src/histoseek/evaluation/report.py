@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from histoseek.errors import DamagedError, InputError
-from histoseek.items import written_whole
+from histoseek.items import Skipped, write_skipped, written_whole
 
 FORMAT = 1
 
@@ -47,11 +47,13 @@ class Report:
     provenance: Mapping[str, Any]
     text: Mapping[str, Any]
     per_query: pa.Table
+    skipped: tuple[Skipped, ...] = ()
 
-    def write(self, folder: str | Path, root: str | Path | None = None) -> None:
-        """Write `per_query.parquet`, `report.html` and, last, `scores.json` into `folder`.
+    def write(self, folder: str | Path, root: str | Path | None = None, query_root: str | Path | None = None) -> None:
+        """Write `per_query.parquet`, `report.html`, `skipped.csv` and, last, `scores.json` into `folder`.
 
-        `root` is the folder that image paths start from; without it the page has no picture strips.
+        `root` is the folder that the hits' paths start from, without which the page has no picture strips;
+        `query_root` that of the queries, where it is another one.
         """
         from histoseek.figures.page import report_page
 
@@ -59,7 +61,10 @@ class Report:
         with written_whole(home / "per_query.parquet") as draft:
             pq.write_table(self.per_query, draft, compression="zstd")
         with written_whole(home / "report.html") as draft:
-            draft.write_text(report_page(self, None if root is None else Path(root)), encoding="utf-8")
+            draft.write_text(
+                report_page(self, *(None if one is None else Path(one) for one in (root, query_root))), encoding="utf-8"
+            )
+        write_skipped(home / "skipped.csv", self.skipped)
         with written_whole(home / "scores.json") as draft:
             draft.write_text(json.dumps(self._json(), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
 

@@ -29,15 +29,17 @@ _MEANINGS = {
 }
 
 
-def report_page(report: Report, root: Path | None) -> str:
+def report_page(report: Report, root: Path | None, query_root: Path | None = None) -> str:
     """Draw the report as one self-contained HTML page: no scripts, nothing loaded from elsewhere.
 
-    `root` is the folder that image paths start from; without it the page has no picture strips.
+    `root` is the folder that the hits' paths start from, without which the page has no picture strips; `query_root`
+    that of the queries, where it is another one.
     """
     import jinja2
 
     thumbnails = strips.Thumbnails(root)
-    best, worst, figure = _strips(report, thumbnails)
+    asked = thumbnails if query_root is None else strips.Thumbnails(query_root)
+    best, worst, figure = _strips(report, asked, thumbnails)
     text, text_columns, text_classes = text_rows(report.text)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("histoseek.figures"),
@@ -63,7 +65,7 @@ def report_page(report: Report, root: Path | None) -> str:
         text=text,
         text_columns=text_columns,
         text_classes=text_classes,
-        synthetic=SYNTHETIC if thumbnails.synthetic or "phantom" in said else "",
+        synthetic=SYNTHETIC if thumbnails.synthetic or asked.synthetic or "phantom" in said else "",
         n_queries=report.per_query.num_rows,
         plot=plots,
     )
@@ -153,7 +155,9 @@ def _matrix(confusion: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"k": confusion.get("k", "k"), "labels": labels, "rows": rows if whole else [], "worst": worst}
 
 
-def _strips(report: Report, thumbnails: strips.Thumbnails) -> tuple[list[strips.Strip], list[strips.Strip], str]:
+def _strips(
+    report: Report, asked: strips.Thumbnails, thumbnails: strips.Thumbnails
+) -> tuple[list[strips.Strip], list[strips.Strip], str]:
     table = report.per_query
     names = [name for name in table.column_names if name.startswith("AP@")]
     if not names or "id" not in table.column_names or not table.num_rows:
@@ -165,7 +169,7 @@ def _strips(report: Report, thumbnails: strips.Thumbnails) -> tuple[list[strips.
 
     def drawn(rows: list[int]) -> list[strips.Strip]:
         return [
-            strips.strip_of(found, number(figures[row]), thumbnails, boxes)
+            strips.strip_of(found, number(figures[row]), asked, thumbnails, boxes)
             for row, found in zip(rows, chosen.take(rows).to_pylist(), strict=True)
         ]
 

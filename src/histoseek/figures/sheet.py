@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from histoseek.figures.lettering import Colour, elided, font_of, micrometres
 from histoseek.figures.pictures import RESEARCH_ONLY, SYNTHETIC, Picture, fitted, measure
+from histoseek.items import Item, inside_root
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -31,9 +32,13 @@ _LENGTHS_UM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_
 _COLUMNS = 5
 
 
-def draw_sheet(hits: Hits, query: str | Path | Image.Image | None = None) -> Image.Image:
+def draw_sheet(
+    hits: Hits, query: str | Path | Image.Image | Item | None = None, mpp: float | None = None
+) -> Image.Image:
     """Draw the query, framed, then the hits in a grid with rank, score, label and group.
 
+    A query picture has the scale `mpp`, unless None, else that of its file. An `Item` lies under the root of the hits
+    and is drawn with its own box and scale. Without a query the words that were asked stand there.
     Pictures of known scale are drawn at one scale unless their sizes differ too much, each with a scale bar. A file
     that is missing or broken becomes a grey card. At most `MOST` hits are drawn.
     """
@@ -41,7 +46,7 @@ def draw_sheet(hits: Hits, query: str | Path | Image.Image | None = None) -> Ima
 
     shown = list(hits)[:MOST]
     pictures = [measure(hits.path_of(hit), hit.item.box, hit.item.mpp) for hit in shown]
-    asked = _asked_picture(query)
+    asked = _asked_picture(hits, query, mpp)
     words = _asked_words(hits)
     left = 1 if asked is not None or words or hits.query else 0
     columns = min(_COLUMNS if len(shown) <= 20 else 8, max(1, len(shown)))
@@ -63,28 +68,39 @@ def draw_sheet(hits: Hits, query: str | Path | Image.Image | None = None) -> Ima
     if not shown:
         text = (_MARGIN + left * (SIDE + 2 * _GAP), _MARGIN + 8)
         draw.text(text, "No hits", font=font_of(18), fill=_QUIET)
-    synthetic = any(p.synthetic for p in pictures) or bool(asked and asked.synthetic) or any(map(_is_drawn, shown))
-    notes = [RESEARCH_ONLY, *([SYNTHETIC] if synthetic else []), *([scale_note] if scale_note else [])]
-    notes += [f"first {MOST} of {len(hits)} hits"] if len(hits) > MOST else []
-    line = elided("  ·  ".join(notes), 14, width - 2 * _MARGIN)
-    draw.text((_MARGIN, height - _MARGIN - 14), line, font=font_of(14), fill=_QUIET)
+    synthetic = any(p.synthetic for p in pictures) or bool(asked and asked.synthetic)
+    _draw_footer(sheet, hits, synthetic or any(_is_drawn(hit.item) for hit in shown), scale_note)
     return sheet
 
 
-def _asked_picture(query: str | Path | Image.Image | None) -> Picture | None:
+def _draw_footer(sheet: Image.Image, hits: Hits, synthetic: bool, scale_note: str) -> None:
+    from PIL import ImageDraw
+
+    notes = [RESEARCH_ONLY, *([SYNTHETIC] if synthetic else []), *([scale_note] if scale_note else [])]
+    notes += [f"first {MOST} of {len(hits)} hits"] if len(hits) > MOST else []
+    line = elided("  ·  ".join(notes), 14, sheet.width - 2 * _MARGIN)
+    at = (_MARGIN, sheet.height - _MARGIN - 14)
+    ImageDraw.Draw(sheet).text(at, line, font=font_of(14), fill=_QUIET)
+
+
+def _asked_picture(hits: Hits, query: str | Path | Image.Image | Item | None, mpp: float | None) -> Picture | None:
     if query is None:
         return None
-    return measure(Path(query) if isinstance(query, str) else query, own_mpp=True)
+    if isinstance(query, Item):
+        picture = measure(inside_root(hits.root, query), query.box, query.mpp)
+        return replace(picture, synthetic=picture.synthetic or _is_drawn(query))
+    return measure(Path(query) if isinstance(query, str) else query, None, mpp, own_mpp=True)
 
 
 def _asked_words(hits: Hits) -> str:
     examples = hits.query.get("examples", ())
     parts = [one for one in examples if isinstance(one, dict)] if isinstance(examples, (list, tuple)) else []
-    return "; ".join(f"{one.get('kind', '')}: {one.get('value', '')}" for one in parts)
+    signs = ["minus " if one.get("weight", 1.0) < 0 else "" for one in parts]
+    return "; ".join(f"{s}{one.get('kind', '')}: {one.get('value', '')}" for s, one in zip(signs, parts, strict=True))
 
 
-def _is_drawn(hit: Hit) -> bool:
-    return "phantom" in hit.item.dataset.lower() or bool(hit.item.extra.get("synthetic"))
+def _is_drawn(item: Item) -> bool:
+    return "phantom" in item.dataset.lower() or bool(item.extra.get("synthetic"))
 
 
 def _common_scale(pictures: list[Picture]) -> tuple[float | None, str]:

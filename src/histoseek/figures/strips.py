@@ -81,10 +81,12 @@ def extremes(figures: Sequence[Any], ids: Sequence[str], each: int = EACH) -> tu
     return best, sorted(rest, key=lambda row: (figures[row], ids[row]))[:each]
 
 
-def strip_of(row: Mapping[str, Any], figure: str, thumbnails: Thumbnails, boxes: Mapping[str, Any]) -> Strip:
-    """The strip of one row of the per-query table; `boxes` knows the boxes of hits by their ids."""
+def strip_of(
+    row: Mapping[str, Any], figure: str, asked: Thumbnails, thumbnails: Thumbnails, boxes: Mapping[str, Any]
+) -> Strip:
+    """The strip of one row of the per-query table: `asked` has the queries' pictures, `boxes` the hits' boxes."""
     label = row.get("label")
-    query = Cell(thumbnails.uri(row.get("path"), row.get("box")), _said(label), None, id=str(row.get("id", "")))
+    query = Cell(asked.uri(row.get("path"), row.get("box")), _said(label), None, id=str(row.get("id", "")))
     paths, labels, scores = ((row.get(name) or [])[:HITS] for name in ("hit_paths", "hit_labels", "hit_scores"))
     ids, given = (row.get("hit_ids") or [])[:HITS], row.get("hit_boxes") or []
     cells = []

@@ -53,18 +53,17 @@ def build_index(
     left = [item for item in manifest if item.id not in done] if done else manifest
     embedded = embed_items(left, manifest.path_of, encoder, workers)
     skipped = _fill(store, manifest, embedded, len(done), progress)
-    n_items = len(manifest) - len(skipped)
     write_skipped(home / "skipped.csv", skipped)
-    if not n_items:
+    held = store.rows().items  # makes the fast copy too, so that the first search finds it
+    if not held.num_rows:
         store.drop()
         (home / DRAFT).unlink(missing_ok=True)
         raise InputError(
             f"none of {len(manifest)} images could be read; the first: {skipped[0].reason}; all reasons stand in "
             f"{home / 'skipped.csv'}; if the images moved, say where with --root"
         )
-    mpps = store.rows().items["mpp"].to_pylist()  # makes the fast copy too, so that the first search finds it
-    scales = Counter(scale_of(mpp, encoder.fingerprint.preprocessing.mpp) for mpp in mpps)
-    finished = About(**{**vars(about), "n_items": n_items, "n_skipped": len(skipped), "scales": dict(scales)})
+    scales = Counter(scale_of(mpp, encoder.fingerprint.preprocessing.mpp) for mpp in held["mpp"].to_pylist())
+    finished = About(**{**vars(about), "n_items": held.num_rows, "n_skipped": len(skipped), "scales": dict(scales)})
     finished.write(home / FILE)
     (home / DRAFT).unlink(missing_ok=True)
     return finished
@@ -111,8 +110,8 @@ def _resumed(home: Path, about: About, store: LanceStore, manifest: Manifest) ->
         )
     if found.manifest_digest != about.manifest_digest:
         raise InputError(f"{home} was begun with another manifest; resume with that one, or choose another --out")
-    about.write(home / DRAFT)
-    (home / FILE).unlink(missing_ok=True)
+    if not (home / FILE).exists():  # a finished index stays one while it is looked through again
+        about.write(home / DRAFT)
     if store.exists:
         return store
     return LanceStore.create(home, _schema(manifest, about.dim))
@@ -158,6 +157,6 @@ def _commit(store: LanceStore, manifest: Manifest, batch: _Batch) -> None:
         rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
         for field in list(schema)[:-1]
     ]
-    store.add(pa.table([*columns, pa.FixedSizeListArray.from_arrays(flat, dim)], schema=schema))
-    batch.items.clear()
+    batch.items.clear()  # before the rows are stored: Ctrl-C right after must not store them again
     batch.vectors.clear()
+    store.add(pa.table([*columns, pa.FixedSizeListArray.from_arrays(flat, dim)], schema=schema))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoseek.encoders.encoder import Encoder, unit_rows
-from histoseek.errors import ImageError
+from histoseek.errors import ImageError, InputError
 from histoseek.imaging import FlatImage, ViewPlan, open_flat, plan_views, read_views
 from histoseek.items import Box, Item
 
@@ -105,7 +105,7 @@ def _read(item: Item, path_of: Callable[[Item], Path], encoder: Encoder) -> _Vie
             pixels = np.stack(list(_views(image, box, plan, encoder)))
         finally:
             image.close()
-    except ImageError as error:
+    except (ImageError, InputError) as error:
         return _Views(item, None, reason=str(error))
     return _Views(item, pixels)
 
@@ -130,7 +130,7 @@ def _embed_many(item: Item, path_of: Callable[[Item], Path], encoder: Encoder) -
             return Embedded(item, _mean(_encode(_views(image, box, plan, encoder), encoder)))
         finally:
             image.close()
-    except ImageError as error:
+    except (ImageError, InputError) as error:
         return Embedded(item, None, str(error))
 
 

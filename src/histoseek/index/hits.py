@@ -106,13 +106,21 @@ class Hits(Sequence[Hit]):
         writer.writerows(rows)
         return _written(text.getvalue(), path)
 
-    def sheet(self, path: str | Path | None = None, query: str | Path | Image.Image | None = None) -> Image.Image:
-        """Draw the hits as a contact sheet, the query's picture first when given; saved to `path` too when given."""
+    def sheet(
+        self,
+        path: str | Path | None = None,
+        query: str | Path | Image.Image | Item | None = None,
+        mpp: float | None = None,
+    ) -> Image.Image:
+        """Draw the hits as a contact sheet, the query first when given; saved to `path` too when given.
+
+        A query picture has the scale `mpp`, unless None, else that of its file; an `Item` has its own box and scale.
+        """
         from histoseek.figures.sheet import draw_sheet
 
         if path is not None and Path(path).suffix.lower() not in SHEET_SUFFIXES:
             raise InputError(f"the sheet cannot be drawn into {path}; name a file that ends in .png or .jpg")
-        picture = draw_sheet(self, query)
+        picture = draw_sheet(self, query, mpp)
         if path is not None:
             with written_whole(path) as draft:
                 picture.save(draft)

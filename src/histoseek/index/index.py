@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek.encoders import load_encoder
@@ -20,7 +21,7 @@ from histoseek.index.embedding import embed_image
 from histoseek.index.hits import Hit, Hits
 from histoseek.index.query import Example, RuleOptions, Rules
 from histoseek.index.selecting import select_rows
-from histoseek.items import Manifest, item_of, parse_filter
+from histoseek.items import Manifest, item_of, parse_filter, sha256_of
 from histoseek.stores import LanceStore, Rows
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ class Index:
             raise InputError("nothing is asked: give an image, a text, or the id of an item")
         kept = Rules(**rules)
         vector = self._combined(asked)
-        named = [row for one in asked if one.kind == "item" for row in [self._row_of(str(one.value))]]
+        named = [self._row_of(str(one.value)) for one in asked if one.kind == "item"]
+        if kept.exclude_group:
+            named += [row for one in asked if one.kind == "image" for row in self._rows_of_file(one.value)]
         found, scores = select_rows(self.rows, vector, kept, self.allowed(kept.where), named)
         hits = [
             Hit(rank, float(score), item_of(row))
@@ -211,13 +214,19 @@ class Index:
             raise InputError(f"the index {self.path} has no item {name!r}{hint}")
         return row
 
+    def _rows_of_file(self, picture: Any) -> list[int]:
+        """Rows of the archive that are cut from this very file, so that its patient is known."""
+        if not isinstance(picture, (str, Path)):
+            return []
+        return [int(row) for row in pc.indices_nonzero(pc.equal(self.rows.items["sha256"], sha256_of(Path(picture))))]
+
     @cached_property
     def _row_by_id(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.rows.items["id"].to_pylist())}
 
 
 def _read_about(path: Path) -> About:
-    if (path / DRAFT).is_file():
+    if (path / DRAFT).is_file() and not (path / FILE).is_file():
         raise InputError(f"the index {path} is unfinished; finish it with: histoseek index MANIFEST --resume")
     if not (path / FILE).is_file():
         raise InputError(f"there is no index at {path}; make one with: histoseek index MANIFEST --out {path}")

@@ -52,8 +52,9 @@ class Rules:
     """What hits must keep to.
 
     `k` hits at most; `where` is a filter over the index's columns; `exclude_group` leaves out the groups of the
-    query's items (None: whenever the query names an item); at most `per_group` and `per_slide` hits of one group or
-    slide; `collapse` shows identical images once; hits score at least `min_score`.
+    query's items (None: whenever the query names an item; True: also those of query files that the archive holds); at
+    most `per_group` and `per_slide` hits of one group or slide; `collapse` shows identical images once; hits score at
+    least `min_score`.
     """
 
     k: int = 10

@@ -86,9 +86,11 @@ def _with_quoted_columns(where: str, columns: list[str]) -> str:
     from sqlglot import tokenize
     from sqlglot.tokens import TokenType
 
+    words = ("AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "NULL", "TRUE", "FALSE")
+    kept = {TokenType.STRING, TokenType.IDENTIFIER, *(TokenType[word] for word in words)}
     pieces, at = [], 0
     for token in tokenize(where, read="duckdb"):
-        if token.text in columns and token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER):
+        if token.text in columns and token.token_type not in kept:
             pieces += [where[at : token.start], f'"{token.text}"']
             at = token.end + 1
     return "".join([*pieces, where[at:]])

@@ -25,7 +25,8 @@ class Item:
     `id` is the same on every machine: dataset, name inside the dataset and, for a part of an image, its box.
     `path` is relative to the root kept in the manifest, with forward slashes. `group` is what may never be split or
     matched with itself, and `group_source` says what it stands for: "patient", "case", "slide", "image" and so on;
-    an item of unknown origin is a group of its own. `mpp` is in µm per pixel at level 0, None when unknown; `width`
+    without one it is the case, else the slide, else the item
+    itself. `mpp` is in µm per pixel at level 0, None when unknown; `width`
     and `height` are those of the item in level-0 pixels; `sha256` is the digest of the file's bytes.
     """
 
@@ -50,5 +51,6 @@ class Item:
 
     def __post_init__(self) -> None:
         if not self.group:
-            object.__setattr__(self, "group", self.id)
-            object.__setattr__(self, "group_source", "image")
+            source = next((name for name in ("case", "slide") if getattr(self, name)), "image")
+            object.__setattr__(self, "group", getattr(self, source) if source != "image" else self.id)
+            object.__setattr__(self, "group_source", source)

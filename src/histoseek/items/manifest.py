@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from histoseek.errors import InputError
@@ -147,18 +148,47 @@ def _read_parquet(source: Path) -> tuple[pa.Table, dict[str, Any]]:
         kept = json.loads(raw)
     except ValueError:
         kept = None
-    if not isinstance(kept, dict) or kept.get("format", FORMAT) != FORMAT:
+    wrong = not isinstance(kept, dict) or not isinstance(kept.get("root", ""), str)
+    if wrong or kept.get("format", FORMAT) != FORMAT:
         raise InputError(f"{source} was written in another manifest format; make it anew with histoseek prepare")
     return table, kept
 
 
 def _read_csv(source: Path) -> pa.Table:
+    """Read a CSV as text, an empty cell as NULL; columns of one's own get the type that their text has."""
     from pyarrow import csv
 
-    text = {field.name: pa.string() for field in SCHEMA}  # cast later, where a wrong value is named with its row
-    options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, quoted_strings_can_be_null=False)
     cells = csv.ParseOptions(newlines_in_values=True)
     try:
-        return csv.read_csv(source, convert_options=options, parse_options=cells)
-    except (pa.ArrowException, OSError) as error:
+        with csv.open_csv(source, parse_options=cells) as head:
+            names = head.schema.names
+        kept = csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
+        )
+        table = csv.read_csv(source, convert_options=kept, parse_options=cells)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source} cannot be read as a CSV table: {str(error).split(chr(10))[0]}") from error
+    own = [at for at, name in enumerate(names) if name not in SCHEMA.names]
+    for at in own:
+        table = table.set_column(at, names[at], _typed(table.column(at)))
+    return table
+
+
+def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text as truth values, whole or decimal numbers, where that loses nothing: `007` stays text."""
+    if column.null_count == len(column):
+        return column
+    for kind in (pa.bool_(), pa.int64()):
+        try:
+            values = column.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        if values.cast(pa.string()).equals(column):
+            return values
+    if pc.any(pc.match_substring_regex(column, r"^[+-]?0[0-9]")).as_py():
+        return column
+    try:
+        decimal = column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return column
+    return decimal if pc.all(pc.is_finite(decimal)).as_py() else column

@@ -96,6 +96,7 @@ def check_table(table: pa.Table, name: str) -> pa.Table:
         _no_empty(columns[needed], needed, name)
     _no_repeats(columns["id"], name)
     _fill_groups(columns)
+    columns["dataset"] = columns["dataset"].fill_null("")
     _check_numbers(columns, name)
     extras = [column for column in table.schema.names if column not in SCHEMA.names]
     for column in extras:
@@ -180,9 +181,18 @@ def _no_repeats(column: pa.Array, name: str) -> None:
 
 
 def _fill_groups(columns: dict[str, Any]) -> None:
-    unknown = pc.or_kleene(pc.is_null(columns["group"]), pc.equal(columns["group"], "")).fill_null(True)
-    columns["group"] = pc.if_else(unknown, columns["id"], columns["group"])
-    columns["group_source"] = pc.if_else(unknown, "image", pc.coalesce(columns["group_source"], "stated"))
+    """Who may not meet themselves: the stated group, else the case, else the slide, else the item."""
+    stated = pc.coalesce(columns["group_source"], pa.scalar("stated"))
+    group, source = _known(columns["group"]), pc.if_else(pc.is_valid(_known(columns["group"])), stated, None)
+    for fallback, name in (("case", "case"), ("slide", "slide"), ("id", "image")):
+        given = _known(columns[fallback])
+        source = pc.coalesce(source, pc.if_else(pc.is_valid(given), name, None))
+        group = pc.coalesce(group, given)
+    columns["group"], columns["group_source"] = group, source
+
+
+def _known(column: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(column, ""), None, column)
 
 
 def _check_numbers(columns: dict[str, Any], name: str) -> None:

@@ -80,7 +80,10 @@ class LanceStore:
         version = self.version
         folder = fast_folder(self.home, version)
         if (folder / "fast.json").is_file():
-            return FastCopy(folder)
+            try:
+                return FastCopy(folder)
+            except DamagedError:  # derived and disposable: it is made anew from the table
+                shutil.rmtree(folder, ignore_errors=True)
         table = self._table
         table.checkout_latest()
         schema = table.schema
