@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from histoseek.encoders import Encoder, Settings, export, export_encoder, load_encoder  # noqa: E402
+from histoseek.encoders.encoder import loadable_name  # noqa: E402
 from histoseek.encoders.torch_encoder import TorchEncoder, Towers  # noqa: E402
 from histoseek.errors import EncoderError, InputError  # noqa: E402
 
@@ -122,3 +124,27 @@ def test_a_tower_too_large_for_one_file(
 def test_the_views_for_comparison_are_not_all_alike() -> None:
     views = export._views(32)
     assert len({view.tobytes() for view in views}) == len(views)
+
+
+def test_another_tokenizer_or_text_input_is_another_fingerprint(
+    model_folder: Callable[[str], Path], exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for source, name in ((model_folder("clip"), "tokenizer.json"), (exported("clip"), "encoder.json")):
+        before = load_encoder(source).fingerprint.digest
+        changed = tmp_path / name
+        shutil.copytree(source, changed)
+        content = json.loads((changed / name).read_text(encoding="utf-8"))
+        if name == "encoder.json":
+            content["text"]["context"] -= 1
+        else:
+            content["normalizer"] = None
+        (changed / name).write_text(json.dumps(content), encoding="utf-8")
+        assert load_encoder(changed).fingerprint.digest != before
+
+
+def test_a_loadable_name_loads_the_same_encoder(
+    model_folder: Callable[[str], Path], exported: Callable[[str], Path]
+) -> None:
+    for name in ("color", exported("vit"), model_folder("vit"), f"hf:{model_folder('vit')}"):
+        encoder = load_encoder(name)
+        assert load_encoder(loadable_name(encoder.card)).fingerprint == encoder.fingerprint

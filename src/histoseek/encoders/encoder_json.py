@@ -36,8 +36,10 @@ class FolderDescription:
 
     @property
     def weights_sha256(self) -> str:
-        """One digest over the digests of all files, in order of name."""
+        """One digest over the digests of all files, in order of name, and over what the text tower takes."""
         lines = "".join(f"{name} {digest}\n" for name, digest in sorted(self.sha256.items()))
+        if self.text is not None:
+            lines += json.dumps(asdict(self.text.input), sort_keys=True)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 

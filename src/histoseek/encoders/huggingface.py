@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from histoseek.encoders.known import known_encoder
 from histoseek.encoders.licences import NOT_STATED, commercial_use, licence_in_readme
 from histoseek.encoders.model_folder import read_json, read_preprocessing, read_words
 from histoseek.encoders.torch_encoder import TorchEncoder, Towers
+from histoseek.encoders.words import Words
 from histoseek.errors import EncoderError
 from histoseek.items.files import sha256_of
 
@@ -74,7 +76,7 @@ def _load(folder: Path, name: str, source: str, settings: Settings) -> TorchEnco
     with torch.inference_mode():
         side = preprocessing.view_px
         dim = int(towers.image.eval()(pixel_values=torch.zeros(1, 3, side, side)).shape[-1])
-    fingerprint = Fingerprint(name, _weights_sha256(folder, config), preprocessing, settings.precision)
+    fingerprint = Fingerprint(name, _weights_sha256(folder, config, words), preprocessing, settings.precision)
     return TorchEncoder(_card(folder, name, source, dim, kind in DUAL), fingerprint, towers, settings)
 
 
@@ -139,8 +141,8 @@ def _quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _weights_sha256(folder: Path, config: dict[str, Any]) -> str:
-    """Digest over the safetensors files that are read and the part of the configuration that shapes the output."""
+def _weights_sha256(folder: Path, config: dict[str, Any], words: Words | None) -> str:
+    """Digest over all that shapes the output: safetensors files, part of the configuration, the tokenizer."""
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
         files = ["model.safetensors"]
@@ -148,6 +150,8 @@ def _weights_sha256(folder: Path, config: dict[str, Any]) -> str:
         files = sorted(set(read_json(index)["weight_map"].values()))
     lines = [f"{name} {sha256_of(folder / name)}" for name in files]
     lines.append(json.dumps(_content(config), sort_keys=True))
+    if words is not None:
+        lines += [words.json, json.dumps(asdict(words.input), sort_keys=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
