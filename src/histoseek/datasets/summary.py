@@ -145,8 +145,8 @@ def _agreement(columns: dict[str, list[str | None]], published: Published) -> It
     totals, labels = _differing_counts(columns, published)
     groups = list(_differing_groups(columns, published, sources))
     unknown = ""
-    if published.groups and not _stated_groups(published, sources):
-        unknown = f"groups were not compared with the published ones: here they are {', '.join(sorted(sources))}"
+    if len(sources) > 1 or (published.groups and not _stated_groups(published, sources)):
+        unknown = f"groups were not compared: here they are {', '.join(sorted(sources))}"
     if len(totals) + len(labels) + len(groups) > MAX_DIFFERENCES and labels:
         labels = [f"and {len(labels)} labels differ"]
     if differences := [*totals, *labels, *groups]:

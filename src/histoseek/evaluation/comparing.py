@@ -20,6 +20,7 @@ METRICS = ("Acc@1", "mMV@5", "mAP@10")
 MUST_MATCH = (
     "protocol", "label", "gallery items", "gallery groups", "gallery digest", "exclusion", "AP@k divides by", "ties",
 )  # fmt: skip
+MADE_WITH = ("fingerprint", "histoseek", "numpy", "pillow", "python", "machine")
 _PER_QUERY = {"mAP": "AP", "mMV": "MV"}
 
 
@@ -78,7 +79,14 @@ class Comparison:
     def _shared(self) -> list[str]:
         protocol = next(iter(self.reports.values())).protocol
         own = ("encoder", "precision", "view")
-        return ["; ".join(f"{name}: {value}" for name, value in protocol.items() if name not in own) + "."]
+        shared = "; ".join(f"{name}: {value}" for name, value in protocol.items() if name not in own)
+        lines = [f"Protocol: {shared}."]
+        for name, report in self.reports.items():
+            made = report.provenance
+            figures = [f"{report.protocol[key]}" for key in ("precision", "view")]
+            figures += [f"{key} {made[key]}" for key in MADE_WITH if key in made]
+            lines += ["", f"{_cell(name)}: {'; '.join(figures)}."]
+        return lines
 
 
 def compare(reports: dict[str, Report], metrics: Sequence[str] = METRICS) -> Comparison:
