@@ -93,4 +93,5 @@ def test_markdown_has_a_line_for_each_report_and_test(index: Index, tmp_path: Pa
     lines = (tmp_path / "results.md").read_text(encoding="utf-8").splitlines()
     assert sum(line.startswith("| a\\|b |") for line in lines) == 1
     assert sum(line.startswith("| c − a\\|b |") for line in lines) == 3
-    assert "gallery items: 36" in lines[-1]
+    assert sum(line.startswith("Protocol: ") and "gallery items: 36" in line for line in lines) == 1
+    assert sum(line.startswith("c: f32; ") and "histoseek" in line for line in lines) == 1
