@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from histoseek.encoders import Encoder, describe, load_encoder
+from histoseek.encoders.encoder import loadable_name
 from histoseek.errors import EncoderError
 from tests.encoders.conftest import exported, loaded, model_folder, shared_dir, some_views
 
@@ -122,6 +123,21 @@ def test_fingerprints_are_the_same_in_another_process(places: dict[str, str]) ->
     there = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert there == [load_encoder(place).fingerprint.digest for place in places.values()]
     assert len(set(there)) == len(places)
+
+
+@pytest.mark.parametrize("form", [*NAMES, "hf:DIR"])
+def test_the_card_says_how_to_load_it_again_from_anywhere(
+    form: str, places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = places["hf" if form == "hf:DIR" else form]
+    if form != "color":
+        monkeypatch.chdir(Path(place).parent)
+        place = Path(place).name
+    encoder = load_encoder(f"hf:{place}" if form == "hf:DIR" else place)
+    monkeypatch.chdir(tmp_path)
+    again = load_encoder(loadable_name(encoder.card))
+    assert again.fingerprint == encoder.fingerprint
+    assert again.card == encoder.card
 
 
 def test_an_encoder_folder_runs_without_pytorch(places: dict[str, str], tmp_path: Path) -> None:

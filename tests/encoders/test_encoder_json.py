@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,4 +126,15 @@ def test_something_else_than_an_object_is_refused(tmp_path: Path, content: str) 
 
 def test_every_file_counts_for_the_digest() -> None:
     other = {**FULL.sha256, "tokenizer.json": "d" * 64}
-    assert FolderDescription(FULL.card, FULL.preprocessing, other).weights_sha256 != FULL.weights_sha256
+    assert replace(FULL, sha256=other).weights_sha256 != FULL.weights_sha256
+
+
+@pytest.mark.parametrize("change", [{"context": 15}, {"pad_id": 1}, {"attention_mask": False}])
+def test_what_the_text_tower_takes_counts_for_the_digest(tmp_path: Path, change: dict[str, object]) -> None:
+    read = read_description(changed(tmp_path, lambda content: content["text"].update(change)))
+    assert read.weights_sha256 != FULL.weights_sha256
+
+
+def test_the_digest_of_an_image_only_folder_is_that_of_its_file() -> None:
+    image_only = FolderDescription(FULL.card, FULL.preprocessing, {"image.onnx": "a" * 64})
+    assert image_only.weights_sha256 == hashlib.sha256(f"image.onnx {'a' * 64}\n".encode()).hexdigest()

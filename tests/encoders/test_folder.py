@@ -110,6 +110,17 @@ def test_precision_and_scale_are_part_of_the_fingerprint(folder: Path, views: Vi
         load_encoder(folder, precision="int8")
 
 
+def test_a_relative_path_holds_when_the_working_directory_changes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    encoder = load_encoder(folder.name)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert encoder.card.folder == str(folder.resolve())
+    assert encoder.embed_texts(TEXTS).shape == (len(TEXTS), encoder.card.dim)
+
+
 def test_preprocessing_is_taken_from_the_file(folder: Path, views: Views) -> None:
     before = load_encoder(folder).embed_images(views)
     preprocessing = json.loads((folder / FILE_NAME).read_text())["preprocessing"]

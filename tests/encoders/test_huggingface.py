@@ -122,6 +122,27 @@ def test_the_fingerprint_follows_weights_configuration_scale_and_precision(folde
     assert len(digests) == 5
 
 
+def test_the_fingerprint_follows_the_tokenizer_and_the_text_input(folder: Path) -> None:
+    digests = [load_encoder(folder).fingerprint.digest]
+    words = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = words["model"]["vocab"]
+    vocabulary["tumour"], vocabulary["normal"] = vocabulary["normal"], vocabulary["tumour"]
+    edit(folder / "tokenizer.json", model=words["model"])
+    digests.append(load_encoder(folder).fingerprint.digest)
+    edit(folder / "tokenizer_config.json", pad_token="</s>")
+    digests.append(load_encoder(folder).fingerprint.digest)
+    edit(folder / "tokenizer_config.json", model_max_length=12)
+    digests.append(load_encoder(folder).fingerprint.digest)
+    assert len(set(digests)) == 4
+
+
+def test_words_do_not_count_where_none_are_read(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model_folder("vit"), tmp_path / "vit"))
+    before = load_encoder(folder).fingerprint.digest
+    (folder / "tokenizer.json").write_text("{}")
+    assert load_encoder(folder).fingerprint.digest == before
+
+
 def test_lower_precision_drifts_little(folder: Path, views: Views) -> None:
     exact, low = load_encoder(folder), load_encoder(folder, precision="bf16")
     cosines = (exact.embed_images(views) * low.embed_images(views)).sum(axis=1)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from histoseek.encoders import export_encoder, load_encoder
+from histoseek.encoders.encoder import loadable_name
 from histoseek.encoders.openclip_name import OpenClipName, parse_openclip_name
-from histoseek.encoders.openclip_tokens import words_like
+from histoseek.encoders.openclip_tokens import reading_sha256, words_like
 from histoseek.errors import EncoderError
 from tests.encoders.conftest import some_views
 from tests.encoders.fake_hub import FakeHub
@@ -26,6 +27,26 @@ from tests.encoders.fake_hub import FakeHub
 )
 def test_names_are_taken_apart(name: str, expected: OpenClipName) -> None:
     assert parse_openclip_name(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "lasting"),
+    [
+        ("ViT-B-32/laion2b_s34b_b79k", "ViT-B-32/laion2b_s34b_b79k"),
+        ("hf-hub:lab/model", "hf-hub:lab/model"),
+        ("local-dir:model", "local-dir:{here}/model"),
+        ("ViT-B-32/runs/w.safetensors", "ViT-B-32/{here}/runs/w.safetensors"),
+        ("ViT-B-32/{here}/w.safetensors", "ViT-B-32/{here}/w.safetensors"),
+    ],
+)
+def test_names_last_when_the_working_directory_changes(
+    name: str, lasting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path.resolve()
+    found = parse_openclip_name(name.format(here=here)).lasting
+    assert found == lasting.format(here=here)
+    assert parse_openclip_name(found).lasting == found
 
 
 @pytest.mark.parametrize(
@@ -68,6 +89,18 @@ def test_the_byte_pair_tokenizer_is_rebuilt() -> None:
     assert not words.input.attention_mask
 
 
+def test_vocabulary_sample_and_input_count_for_the_digest() -> None:
+    theirs, other = SmallSimpleTokenizer(), SmallSimpleTokenizer()
+    other.encoder["x"], other.encoder["y"] = other.encoder["y"], other.encoder["x"]
+    sample = {"cell": theirs.ids("cell</w>")}
+    words = words_like(theirs, sample, context=8)
+    plain = reading_sha256(words, sample)
+    assert reading_sha256(words_like(SmallSimpleTokenizer(), sample, context=8), sample) == plain
+    assert reading_sha256(words_like(other, sample, context=8), sample) != plain
+    assert reading_sha256(words_like(theirs, {}, context=9), sample) != plain
+    assert reading_sha256(words, {"no": [1]}) != plain
+
+
 def test_a_tokenizer_that_reads_otherwise_is_refused() -> None:
     theirs = SmallSimpleTokenizer()
     with pytest.raises(EncoderError, match="in a way of its own"):
@@ -83,7 +116,7 @@ SMALL = {
 }
 
 
-def test_a_hub_model_from_fetching_to_export(hub: FakeHub, tmp_path: Path) -> None:
+def test_a_hub_model_from_fetching_to_export(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_clip = pytest.importorskip("open_clip")
     from safetensors.torch import save_file
 
@@ -103,6 +136,10 @@ def test_a_hub_model_from_fetching_to_export(hub: FakeHub, tmp_path: Path) -> No
     expected = model.eval().encode_text(theirs, normalize=True).detach().numpy()
     np.testing.assert_allclose(encoder.embed_texts(texts), expected, atol=1e-5)
     assert load_encoder(folder).fingerprint.digest == encoder.fingerprint.digest
+    monkeypatch.chdir(tmp_path)
+    local = load_encoder("openclip:local-dir:model")
+    monkeypatch.chdir(folder)
+    assert load_encoder(loadable_name(local.card)).fingerprint == local.fingerprint
     result = export_encoder(encoder, tmp_path / "out")
     assert result.image_cosine >= 0.9999
     assert encoder.embed_images(some_views(32)).shape == (7, 32)

@@ -82,7 +82,10 @@ class EncoderCard:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """All that decides which vector an image gets; two encoders with equal fingerprints are interchangeable."""
+    """All that decides which vector an image or a text gets; encoders with equal fingerprints are interchangeable.
+
+    `weights_sha256` covers the weights and, where there is a text tower, how it reads words.
+    """
 
     encoder: str
     weights_sha256: str

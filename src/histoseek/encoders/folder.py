@@ -38,7 +38,8 @@ class FolderEncoder:
         preprocessing = description.preprocessing
         if settings.mpp is not None:
             preprocessing = Preprocessing(**{**vars(preprocessing), "mpp": settings.mpp})
-        self._folder, self._settings, self._description = folder, settings, description
+        # Absolute, because the text tower and the archive come back to it from whatever working directory.
+        self._folder, self._settings, self._description = folder.resolve(), settings, description
         self._fingerprint = Fingerprint(
             encoder=description.card.name,
             weights_sha256=description.weights_sha256,
@@ -52,7 +53,7 @@ class FolderEncoder:
     @property
     def card(self) -> EncoderCard:
         """What `encoder.json` says of it."""
-        return replace(self._description.card, folder=str(self._folder.resolve()))
+        return replace(self._description.card, folder=str(self._folder))
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -61,7 +62,7 @@ class FolderEncoder:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """Where it lies, as an absolute path."""
         return self._folder
 
     def embed_images(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

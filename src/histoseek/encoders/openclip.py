@@ -25,7 +25,7 @@ from histoseek.encoders.known import known_encoder
 from histoseek.encoders.licences import NOT_STATED, commercial_use, licence_in_readme
 from histoseek.encoders.model_folder import MPP, read_json
 from histoseek.encoders.openclip_name import OpenClipName, parse_openclip_name
-from histoseek.encoders.openclip_tokens import words_like
+from histoseek.encoders.openclip_tokens import reading_sha256, words_like
 from histoseek.encoders.torch_encoder import TorchEncoder, Towers
 from histoseek.encoders.words import Words
 from histoseek.errors import EncoderError
@@ -49,7 +49,8 @@ def load_openclip(name: str, settings: Settings) -> TorchEncoder:
     Raises:
         EncoderError: the name is malformed or unknown, or its weights cannot be fetched or are not safetensors.
     """
-    source = _source(parse_openclip_name(name))
+    parsed = parse_openclip_name(name)
+    source = _source(parsed)
     try:
         with _quiet():
             model = open_clip.create_model(source.architecture, load_weights=False, pretrained_text=False)
@@ -59,10 +60,12 @@ def load_openclip(name: str, settings: Settings) -> TorchEncoder:
         raise EncoderError(f"open_clip cannot load {name!r} from {source.weights}: {_first_line(error)}") from error
     model.eval()
     preprocessing = _preprocessing(name, model, source, settings.mpp)
-    words = words_like(tokenizer, _sample(tokenizer), _context(model, tokenizer))
+    sample = _sample(tokenizer)
+    words = words_like(tokenizer, sample, _context(model, tokenizer))
     towers = Towers(OpenClipImage(model), OpenClipText(model), words)
-    card = _card(name, source, _dim(towers, words))
-    fingerprint = Fingerprint(card.name, _weights_sha256(source), preprocessing, settings.precision)
+    card = _card(parsed.lasting, source, _dim(towers, words))
+    digest = _weights_sha256(source, reading_sha256(words, sample))
+    fingerprint = Fingerprint(card.name, digest, preprocessing, settings.precision)
     return TorchEncoder(card, fingerprint, towers, settings)
 
 
@@ -144,10 +147,10 @@ def _preprocessing(name: str, model: Any, source: _Source, mpp: float | None) ->
     return Preprocessing(sides.pop(), mpp or MPP, mean, std, interpolation)  # type: ignore[arg-type]
 
 
-def _weights_sha256(source: _Source) -> str:
-    """Digest over weights and architecture: the same weights with another activation are another encoder."""
+def _weights_sha256(source: _Source, reading: str) -> str:
+    """Digest over weights, architecture and reading: the same weights with another activation are another encoder."""
     architecture = json.dumps(open_clip.get_model_config(source.architecture), sort_keys=True)
-    return hashlib.sha256(f"{sha256_of(source.weights)}\n{architecture}".encode()).hexdigest()
+    return hashlib.sha256(f"{sha256_of(source.weights)}\n{architecture}\n{reading}".encode()).hexdigest()
 
 
 def _context(model: Any, tokenizer: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from histoseek.errors import EncoderError
 
@@ -15,6 +16,16 @@ class OpenClipName:
     checkpoint: str = ""
     hub: str | None = None
     folder: str | None = None
+
+    @property
+    def lasting(self) -> str:
+        """The name with local paths made absolute, so that it holds in any working directory."""
+        if self.hub is not None:
+            return f"hf-hub:{self.hub}"
+        if self.folder is not None:
+            return f"local-dir:{Path(self.folder).resolve()}"
+        local = self.checkpoint.endswith(".safetensors")
+        return f"{self.architecture}/{Path(self.checkpoint).resolve() if local else self.checkpoint}"
 
 
 def parse_openclip_name(name: str) -> OpenClipName:

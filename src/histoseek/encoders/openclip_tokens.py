@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from histoseek.encoders.words import TextInput, Words, with_clean_text
@@ -35,6 +38,15 @@ def words_like(tokenizer: Any, sample: Mapping[str, list[int]], context: int) ->
                 "cannot reproduce; use a model of the hf: family"
             )
     return words
+
+
+def reading_sha256(words: Words, sample: Mapping[str, list[int]]) -> str:
+    """Digest over vocabulary, a sample of texts with their ids, and what the text tower takes.
+
+    The tokenizer file itself does not count: how `tokenizers` writes it down changes with its version.
+    """
+    content = [words.vocabulary, dict(sample), asdict(words.input)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _cleaning(tokenizer: Any) -> str:

@@ -38,6 +38,11 @@ class Words:
         """Number of tokens that it knows."""
         return int(self._tokenizer.get_vocab_size())
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Number of each token."""
+        return dict(self._tokenizer.get_vocab())
+
     def tokens(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """Turn texts into `input_ids` `[N, context]` and, where the tower wants one, `attention_mask` `[N, context]`.
 
