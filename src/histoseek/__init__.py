@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from histoseek.evaluation import Report, evaluate
     from histoseek.index import Hit, Index
     from histoseek.items import Item, Manifest
+    from histoseek.training import TrainConfig, train
 
 __version__ = "0.1.0"
 
@@ -22,9 +23,11 @@ __all__ = [
     "Item",
     "Manifest",
     "Report",
+    "TrainConfig",
     "evaluate",
     "load_encoder",
     "prepare",
+    "train",
 ]
 
 _ROOMS = {
@@ -34,9 +37,11 @@ _ROOMS = {
     "Item": "items",
     "Manifest": "items",
     "Report": "evaluation",
+    "TrainConfig": "training",
     "evaluate": "evaluation",
     "load_encoder": "encoders",
     "prepare": "datasets",
+    "train": "training",
 }
 
 

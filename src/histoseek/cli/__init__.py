@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from histoseek.cli import compare, demo, doctor, encoders, evaluate, index, info, prepare, search
+from histoseek.cli import compare, demo, doctor, encoders, evaluate, index, info, prepare, search, train
 from histoseek.cli.output import note
 from histoseek.errors import HistoseekError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 prepare.add_to(app)
+train.add_to(app)
 index.add_to(app)
 search.add_to(app)
 evaluate.add_to(app)

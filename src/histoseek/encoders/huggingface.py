@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,17 +21,22 @@ from safetensors import SafetensorError
 from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
+from histoseek.encoders import efficientnet_lite
 from histoseek.encoders.encoder import EncoderCard, Fingerprint, Settings
-from histoseek.encoders.hub import TRANSFORMERS_WEIGHTS, conversion, fetch, holds_any, pickles_only
+from histoseek.encoders.heads import HEADS, with_heads, write_heads
+from histoseek.encoders.hub import BESIDE_WEIGHTS, TRANSFORMERS_WEIGHTS, conversion, fetch, holds_any, pickles_only
 from histoseek.encoders.known import known_encoder
 from histoseek.encoders.licences import NOT_STATED, commercial_use, licence_in_readme
 from histoseek.encoders.model_folder import read_json, read_preprocessing, read_words
-from histoseek.encoders.torch_encoder import TorchEncoder, Towers
+from histoseek.encoders.torch_encoder import Headed, TorchEncoder, Towers
 from histoseek.encoders.words import Words
 from histoseek.errors import EncoderError
 from histoseek.items.files import sha256_of
 
-IMAGE_ONLY = {"vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "resnet", "convnext", "convnextv2"}
+IMAGE_ONLY = {
+    *("vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "resnet", "convnext", "convnextv2"),
+    efficientnet_lite.MODEL_TYPE,
+}
 DUAL = {"clip", "siglip", "metaclip_2", "altclip", "chinese_clip", "vision-text-dual-encoder"}
 FAMILIES = f"dual encoders ({', '.join(sorted(DUAL))}) and image models ({', '.join(sorted(IMAGE_ONLY))})"
 
@@ -77,7 +83,10 @@ def _load(folder: Path, name: str, source: str, settings: Settings) -> TorchEnco
         side = preprocessing.view_px
         dim = int(towers.image.eval()(pixel_values=torch.zeros(1, 3, side, side)).shape[-1])
     fingerprint = Fingerprint(name, _weights_sha256(folder, config, words), preprocessing, settings.precision)
-    return TorchEncoder(_card(folder, name, source, dim, kind in DUAL), fingerprint, towers, settings)
+    card = _card(folder, name, source, dim, kind in DUAL)
+    encoder = TorchEncoder(card, fingerprint, with_heads(towers, folder, dim), settings)
+    encoder.model_folder = folder
+    return encoder
 
 
 def _card(folder: Path, name: str, source: str, dim: int, has_text: bool) -> EncoderCard:
@@ -148,6 +157,7 @@ def _weights_sha256(folder: Path, config: dict[str, Any], words: Words | None) -
         files = ["model.safetensors"]
     else:
         files = sorted(set(read_json(index)["weight_map"].values()))
+    files += [HEADS] if (folder / HEADS).is_file() else []
     lines = [f"{name} {sha256_of(folder / name)}" for name in files]
     lines.append(json.dumps(_content(config), sort_keys=True))
     if words is not None:
@@ -202,3 +212,23 @@ class ImageOnly(torch.nn.Module):  # type: ignore[misc]
         """Embed pixels `[N, 3, P, P]` as `[N, D]`, not normalised."""
         output = self.model(pixel_values=pixel_values)
         return _features(output) if self.pooled else output.last_hidden_state[:, 0]
+
+
+def save_folder(towers: Towers, source: Path, folder: Path) -> None:
+    """Write towers as a model folder in the hub's format; what is not weights is taken from `source`, whence they came.
+
+    Raises:
+        EncoderError: the towers are of another library.
+    """
+    tower = towers.image.tower if isinstance(towers.image, Headed) else towers.image
+    if not isinstance(tower, DualImage | ImageOnly):
+        raise EncoderError(f"a {type(tower).__name__} has no model folder in the hub's format")
+    if isinstance(tower, ImageOnly) and not tower.pooled and hasattr(tower.model, "pooler"):
+        tower.model.pooler = None  # never trained; written, it would be taken for trained
+    folder.mkdir(parents=True, exist_ok=True)
+    for pattern in BESIDE_WEIGHTS:
+        for path in source.glob(pattern):
+            shutil.copyfile(path, folder / path.name)
+    with _quiet_transformers():
+        tower.model.save_pretrained(folder)
+    write_heads(towers, folder)

@@ -8,18 +8,24 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from histoseek.encoders.encoder import Encoder, Precision, Settings
 from histoseek.encoders.encoder_json import FILE_NAME
 from histoseek.encoders.known import known_encoders
 from histoseek.errors import EncoderError
 
+if TYPE_CHECKING:
+    from histoseek.encoders.torch_encoder import TorchEncoder
+
 GROUP = "histoseek.encoders"
 """Entry points of this group add families: each is a function (what follows the colon, Settings) → Encoder."""
 
 BUNDLED: dict[str, Path] = {}
 """Encoder folders that ship with Histoseek, by name."""
+
+MODEL_DIR = "model"
+"""Where an encoder folder that can be trained further keeps its network, in the hub's format."""
 
 Family = Callable[[str, Settings], Encoder]
 
@@ -53,6 +59,17 @@ def load_encoder(
         if entry.name == family:
             return _outside(entry, rest, settings)
     raise _unknown(name)
+
+
+def load_model_folder(folder: Path, mpp: float | None) -> TorchEncoder:
+    """Load a model folder in the hub's format in PyTorch; `mpp` is the scale of its views.
+
+    Raises:
+        EncoderError: the extra is missing, or the folder is not such a model.
+    """
+    with _extra("torch"):
+        from histoseek.encoders.huggingface import load_folder
+    return load_folder(folder, Settings(mpp=mpp))
 
 
 def _folder(path: Path, settings: Settings) -> Encoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,26 @@ from histoseek.errors import EncoderError
 BATCH = 32
 
 
+class Headed(torch.nn.Module):  # type: ignore[misc]
+    """A tower with a linear head `[D, D]` on its unit vectors, which begins as the identity."""
+
+    def __init__(self, tower: torch.nn.Module, dim: int) -> None:
+        super().__init__()
+        self.tower, self.head = tower, torch.nn.Linear(dim, dim, bias=False)
+        torch.nn.init.eye_(self.head.weight)
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Embed what the tower takes as `[N, D]`, not normalised; the export needs every input by its name."""
+        inputs = {"pixel_values": pixel_values, "input_ids": input_ids, "attention_mask": attention_mask}
+        rows = self.tower(**{name: value for name, value in inputs.items() if value is not None})
+        return self.head(torch.nn.functional.normalize(rows.float(), dim=-1))
+
+
 @dataclass(frozen=True)
 class Towers:
     """The networks: `image` takes `[N, 3, P, P]`, `text` takes token ids `[N, L]` (and a mask); both give `[N, D]`."""
@@ -29,6 +50,9 @@ class Towers:
 
 class TorchEncoder:
     """Two towers, or one, on the graphics card when there is one, else on the processor."""
+
+    model_folder: Path | None = None
+    """Where its model lies in the hub's format, if it came from one."""
 
     def __init__(self, card: EncoderCard, fingerprint: Fingerprint, towers: Towers, settings: Settings) -> None:
         self._card, self._fingerprint, self._batch = card, fingerprint, settings.batch or BATCH
@@ -50,6 +74,14 @@ class TorchEncoder:
     def fingerprint(self) -> Fingerprint:
         """What decides its vectors."""
         return self._fingerprint
+
+    @property
+    def log_scale(self) -> float | None:
+        """Logarithm of the factor on cosines between views and words that the model was trained with, if it has one."""
+        for name, weight in self._towers.image.named_parameters():
+            if name.rpartition(".")[2] == "logit_scale":
+                return float(weight.detach())
+        return None
 
     @property
     def towers(self) -> Towers:

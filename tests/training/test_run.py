@@ -1,0 +1,295 @@
+"""Runs from beginning to end, on tiny models and drawn tissue."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import histoseek as hs
+from histoseek.encoders import load_encoder
+from histoseek.errors import EncoderError, HistoseekError, InputError
+from histoseek.items import Manifest
+from histoseek.training import Augmentation, TrainConfig, train
+from histoseek.training.augmentation import NONE
+from histoseek.training.starting import open_base
+from histoseek.training.towers import count_parameters, root_of
+from tests.training.conftest import write_tissue
+
+SMALL = {"epochs": 2, "batch": 6, "per_class": 2, "views": 2, "save_every": 2, "workers": 1}
+
+
+def config(base: Path, **changes: object) -> TrainConfig:
+    return TrainConfig(**({"base": str(base), "mode": "full", "rate": 1e-3} | SMALL | changes))  # type: ignore[arg-type]
+
+
+def curve(run: Path) -> list[dict[str, float]]:
+    return [line for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if "loss" in line]
+
+
+def test_training_finds_tissue_better_than_its_base(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
+    done = train(tissue, tmp_path / "run", config(clip_model, epochs=8, batch=12, per_class=4, patience=8))
+    scores = []
+    for name, encoder in (("base", load_encoder(clip_model)), ("run", load_encoder(tmp_path / "run"))):
+        index = hs.Index.build(tissue, encoder, tmp_path / f"{name}.index")
+        report = hs.evaluate(index, "split = 'test'", protocol="leave-group-out", n_bootstrap=1)
+        scores.append(report.scores["mAP@10"].value)
+    assert scores[1] > scores[0] + 0.05, scores
+    assert done.best_scores["mAP@10"] > done.base_scores["mAP@10"]
+
+
+def test_a_run_leaves_an_encoder_folder_with_all_that_was_promised(
+    tissue: Manifest, clip_model: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    train(tissue, run, config(clip_model))
+    encoder = load_encoder(run)
+    assert encoder.card.name == "run" and encoder.card.has_text
+    assert encoder.embed_texts(["fat tissue"]).shape == (1, encoder.card.dim)
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["config"]["seed"] == 0 and facts["manifest digest"] and facts["base"]["torch"]
+    assert facts["state"] == "finished" and [line["epoch"] for line in facts["validation"]] == [-1, 0, 1]
+    assert any((run / "tensorboard").iterdir())
+    assert "never a diagnosis" in (run / "card.md").read_text()
+    assert (run / "skipped.csv").read_text().strip() == "id,reason"
+    hs.Index.build(tissue, encoder, tmp_path / "x.index")
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("head", "clip"), ("lora", "resnet"), ("full", "vit")])
+def test_every_mode_changes_what_it_should_and_can_be_gone_on_from(
+    mode: str, kind: str, tissue: Manifest, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    base: Path = request.getfixturevalue(f"{kind}_model")
+    run = tmp_path / "run"
+    train(tissue, run, config(base, mode=mode, epochs=1, rate=3e-3))
+    trained, before = load_encoder(run), load_encoder(base)
+    views = [np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(4)]
+    again = load_encoder(run / "model")
+    assert (trained.embed_images(views) * again.embed_images(views)).sum(axis=1).min() > 0.9999
+    if kind == "clip":
+        assert (trained.embed_texts(["fat"]) @ again.embed_texts(["fat"]).T).min() > 0.9999
+    assert (trained.embed_images(views) * before.embed_images(views)).sum(axis=1).min() < 0.99999
+    assert (run / "model" / "heads.safetensors").is_file() == (mode == "head")
+    if mode == "head":  # the network below it is as it was
+        weights = [load_file(folder / "model.safetensors") for folder in (base, run / "model")]
+        assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+    assert count_parameters(root_of(open_base(run, None).encoder.towers)) == count_parameters(
+        root_of(load_encoder(run / "model").towers)  # type: ignore[attr-defined]
+    )
+
+
+def test_batch_norms_keep_their_statistics(tissue: Manifest, resnet_model: Path, tmp_path: Path) -> None:
+    train(tissue, tmp_path / "run", config(resnet_model, epochs=1))
+    before = load_file(resnet_model / "model.safetensors")
+    after = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    statistics = [name for name in before if "running" in name]
+    assert statistics and all((before[name] == after[name]).all() for name in statistics)
+    assert any((before[name] != after[name]).any() for name in before if name.endswith("weight"))
+
+
+@pytest.mark.usefixtures("without_export")
+@pytest.mark.parametrize(
+    "objectives",
+    [
+        *({"clip": 1.0}, {"siglip": 1.0}, {"supcon": 1.0}, {"views": 1.0}),
+        *({"multi-similarity": 1.0}, {"triplet": 1.0}, {"proxy-anchor": 1.0}),
+        {"supcon": 1.0, "distill": 0.5},
+    ],
+    ids=lambda given: "+".join(given),
+)
+def test_every_objective_trains(
+    objectives: dict[str, float], tissue: Manifest, clip_model: Path, tmp_path: Path
+) -> None:
+    teacher = "color" if "distill" in objectives else None
+    train(tissue, tmp_path / "run", config(clip_model, epochs=1, objectives=objectives, teacher=teacher))
+    lines = curve(tmp_path / "run")
+    assert lines and all(np.isfinite(line[name]) for line in lines for name in ("loss", *objectives))
+
+
+def test_the_averaged_weights_are_the_ones_kept(tissue: Manifest, resnet_model: Path, tmp_path: Path) -> None:
+    plain = config(resnet_model, epochs=1)
+    train(tissue, tmp_path / "plain", plain)
+    train(tissue, tmp_path / "slow", replace(plain, ema=0.99))
+    views = [np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(4)]
+    moved = [
+        1
+        - (load_encoder(tmp_path / name).embed_images(views) * load_encoder(resnet_model).embed_images(views))
+        .sum(1)
+        .min()
+        for name in ("plain", "slow")
+    ]
+    assert 0 <= moved[1] < moved[0] / 2
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
+    """A real process, killed between checkpoints; the curve after --resume is that of a run never killed."""
+    manifest = tmp_path / "m.parquet"
+    tissue.write(manifest)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run_train(manifest, whole, clip_model).wait() == 0
+    process = run_train(manifest, cut, clip_model)
+    while len(steps_of(cut)) < 7 and process.poll() is None:
+        time.sleep(0.02)
+    assert process.poll() is None, "the run ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (cut / "encoder.json").exists()
+    assert run_train(manifest, cut, clip_model, "--resume").wait() == 0
+    one, two = curve(whole), curve(cut)
+    assert [line["step"] for line in one] == [line["step"] for line in two]
+    np.testing.assert_allclose([line["loss"] for line in one], [line["loss"] for line in two], rtol=1e-4)
+    one, two = (json.loads((run / "run.json").read_text())["validation"] for run in (whole, cut))
+    assert [line["epoch"] for line in one] == [line["epoch"] for line in two]
+
+
+def steps_of(run: Path) -> list[str]:
+    path = run / "metrics.jsonl"
+    return [line for line in path.read_text().splitlines() if '"loss"' in line] if path.exists() else []
+
+
+def run_train(manifest: Path, out: Path, base: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "histoseek", "train", str(manifest), "--out", str(out), "--base", str(base)]
+    options = "--mode full --rate 0.001 --epochs 3 --batch 6 --per-class 2 --save-every 2 --ema 0.9"
+    return subprocess.Popen([*command, *options.split(), *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_two_processes_learn_what_one_does(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
+    """Two gloo processes with half the batch each give the curve of one with the whole batch."""
+    train(tissue, tmp_path / "one", config(clip_model, epochs=1))
+    code = (
+        "import sys, json; from pathlib import Path; from histoseek.items import Manifest;"
+        "from histoseek.training import TrainConfig, train;"
+        "train(Manifest.read(sys.argv[1]), sys.argv[2], TrainConfig(**json.loads(sys.argv[3])))"
+    )
+    tissue.write(tmp_path / "m.parquet")
+    settings = json.dumps({"base": str(clip_model), "mode": "full", "rate": 1e-3} | SMALL | {"epochs": 1})
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "m.parquet"), str(tmp_path / "two"), settings],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert len(one) == len(two) > 2
+    np.testing.assert_allclose([line["loss"] for line in one], [line["loss"] for line in two], rtol=2e-3)
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_a_sentence(
+    tissue: Manifest, clip_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(HistoseekError, match=r"step \d+: the loss is (nan|inf); lower --rate"):
+        train(tissue, tmp_path / "run", config(clip_model, rate=1e30, warmup=0.0, clip=1e30))
+    assert not (tmp_path / "run" / "encoder.json").exists()
+
+
+def test_lack_of_memory_names_the_flag(
+    tissue: Manifest, clip_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from histoseek.training import loop
+
+    def too_much(*_: object) -> None:
+        torch.empty(2**50)
+
+    monkeypatch.setattr(loop, "views_of", too_much)
+    with pytest.raises(InputError, match="lower --batch"):
+        train(tissue, tmp_path / "run", config(clip_model))
+
+
+@pytest.mark.usefixtures("without_export")
+def test_an_unreadable_image_is_skipped_with_its_reason(clip_model: Path, tmp_path: Path) -> None:
+    tissue = write_tissue(tmp_path / "tissue")
+    spoilt = tissue[0]
+    tissue.path_of(spoilt).write_bytes(tissue.path_of(spoilt).read_bytes()[:300])
+    done = train(tissue, tmp_path / "run", config(clip_model))
+    assert [one.id for one in done.skipped] == [spoilt.id]
+    assert spoilt.id in (tmp_path / "run" / "skipped.csv").read_text()
+
+
+def test_a_patient_among_the_queries_is_refused(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"1 groups.*p1.*trained on and asked"):
+        train(tissue, tmp_path / "run", config(clip_model), queries=tissue.where(group="p1"))
+    leaky = Manifest.from_items(
+        [replace(item, split="val" if at == 1 else "train") for at, item in enumerate(tissue)], tissue.root
+    )
+    with pytest.raises(InputError, match="p0"):
+        train(leaky, tmp_path / "run", config(clip_model))
+
+
+def test_a_finished_or_foreign_folder_is_not_written_into(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="is no training run"):
+        train(tissue, tmp_path / "mine", config(clip_model))
+    train(tissue, tmp_path / "run", config(clip_model, epochs=1))
+    with pytest.raises(InputError, match="holds a finished run"):
+        train(tissue, tmp_path / "run", config(clip_model, epochs=1), resume=True)
+
+
+@pytest.mark.usefixtures("without_export")
+def test_resume_with_other_settings_is_refused(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
+    def stop(done: int, _: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tissue, tmp_path / "run", config(clip_model), progress=stop)
+    with pytest.raises(InputError, match="--resume"):
+        train(tissue, tmp_path / "run", config(clip_model))
+    with pytest.raises(InputError, match="other settings"):
+        train(tissue, tmp_path / "run", config(clip_model, rate=2e-3), resume=True)
+    train(tissue, tmp_path / "run", config(clip_model), resume=True)
+    assert [line["step"] for line in curve(tmp_path / "run")] == list(range(1, len(curve(tmp_path / "run")) + 1))
+
+
+def test_words_are_refused_where_there_is_no_text_tower(tissue: Manifest, resnet_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="no text tower"):
+        train(tissue, tmp_path / "run", config(resnet_model, objectives={"clip": 1.0}))
+
+
+def test_color_cannot_be_trained(tissue: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="cannot be trained"):
+        train(tissue, tmp_path / "run", TrainConfig(base="color"))
+
+
+@pytest.mark.usefixtures("without_export")
+def test_views_alone_need_no_labels_to_learn_from(tissue: Manifest, resnet_model: Path, tmp_path: Path) -> None:
+    """Two thirds of the items unlabelled; they are seen all the same."""
+    some = Manifest.from_items(
+        [item if int(item.group[1:]) % 3 == 0 else replace(item, label=None, caption=None) for item in tissue],
+        tissue.root,
+    )
+    settings = config(resnet_model, objectives={"views": 1.0}, epochs=1, augmentation=Augmentation())
+    train(some, tmp_path / "run", replace(settings, validation=0.5))
+    first = curve(tmp_path / "run")[0]
+    assert first["views"] > 0
+
+
+@pytest.mark.usefixtures("without_export")
+def test_without_augmentation_two_runs_are_alike(tissue: Manifest, resnet_model: Path, tmp_path: Path) -> None:
+    settings = config(resnet_model, epochs=1, augmentation=NONE)
+    for name in ("one", "two"):
+        train(tissue, tmp_path / name, settings)
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert [line["loss"] for line in one] == pytest.approx([line["loss"] for line in two], rel=1e-5)
