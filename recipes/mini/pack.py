@@ -1,6 +1,6 @@
 """Pack a training run as the bundled encoder: half-precision weights, and a card that says where they come from.
 
-    python recipes/mini/pack.py real/mini/run src/histoseek/encoders/bundled/mini
+    python recipes/mini/pack.py real/mini/run src/histoseek/encoders/weights/mini
 
 Weights are stored as 16-bit floats in the ONNX files and in `model/` (what `histoseek train --base mini` starts from),
 and computed with as 32-bit floats. The view becomes 160 px at 0.8 µm/px, the same field as the run's 128 px at 1.0.
@@ -9,6 +9,7 @@ and computed with as 32-bit floats. The view becomes 160 px at 0.8 µm/px, the s
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +29,10 @@ from histoseek.items import sha256_of
 LEAST_VALUES = 256
 """Smaller tensors stay as they are."""
 
+PX, MPP = 160, 0.8
 NAME = "mini"
 LICENCE = "Apache-2.0 (weights: from EfficientNet-Lite0, Apache-2.0, trained on Pathology Atlas tiles, MIT)"
-ABOUT = "small dual encoder for histology: EfficientNet-Lite0 and a two-layer text tower, trained on 93 teaching cases"
+ABOUT = "small dual encoder for histology: EfficientNet-Lite0 and a two-layer text tower, trained on 94 teaching cases"
 
 
 def main() -> None:
@@ -42,7 +44,8 @@ def main() -> None:
     draft = given.out.with_name(f".{given.out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     pack(given.run, draft)
-    print(f"smallest cosine with the run: {least_cosine(load_encoder(given.run), load_encoder(draft)):.6f}")
+    original = load_encoder(draft / MODEL_DIR, mpp=MPP)
+    print(f"smallest cosine with the same weights in PyTorch: {least_cosine(original, load_encoder(draft)):.6f}")
     shutil.rmtree(given.out, ignore_errors=True)
     draft.rename(given.out)
     size = sum(path.stat().st_size for path in given.out.rglob("*") if path.is_file())
@@ -57,8 +60,10 @@ def pack(run: Path, folder: Path) -> None:
     weights = load_file(model / "model.safetensors")
     halved = {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}
     save_file(halved, model / "model.safetensors", metadata={"format": "pt"})
-    mpp = read_description(run).preprocessing.mpp
-    export_encoder(load_encoder(model, mpp=mpp), folder)
+    how = json.loads((model / "preprocessor_config.json").read_text(encoding="utf-8"))
+    how |= {"size": {"height": PX, "width": PX}, "crop_size": {"height": PX, "width": PX}}
+    (model / "preprocessor_config.json").write_text(json.dumps(how, indent=2), encoding="utf-8")
+    export_encoder(load_encoder(model, mpp=MPP), folder)
     model.rename(folder / MODEL_DIR)
     described = read_description(folder)
     for name in (described.image, described.text.model if described.text else None):

@@ -85,12 +85,6 @@ def test_outsiders_join_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
         load_encoder("unheard-of")
 
 
-def test_bundled_folders_have_a_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(loading.BUNDLED, "small", tmp_path)
-    with pytest.raises(EncoderError, match="is no encoder"):
-        load_encoder("small")
-
-
 @pytest.mark.parametrize(
     ("settings", "word"),
     [({"precision": "f8"}, "f32, bf16"), ({"threads": 0}, "threads"), ({"batch": -1}, "batch"), ({"mpp": 1000}, "mpp")],

@@ -12,7 +12,7 @@ from histoseek.phantom import draw, make_patient, write_picture
 from tests.encoders import tiny_models
 
 CLASSES = ("gland", "fat", "lymphoid")
-SIDE = 48
+SIDE = 32
 
 
 def write_tissue(folder: Path, n_patients: int = 8, each: int = 2) -> Manifest:

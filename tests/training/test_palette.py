@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from histoseek.errors import DamagedError, InputError
+from histoseek.errors import InputError
 from histoseek.phantom import draw, make_patient
 from histoseek.training.palette import (
     FARTHEST,
@@ -142,26 +140,6 @@ def test_templates_vary_as_the_views_do(palette: Palette) -> None:
 def test_one_view_is_a_palette_of_its_own_colours(views: list[Pixels]) -> None:
     mean, deviation = draw_template(fit_palette(views[:1]), np.random.default_rng(0))
     np.testing.assert_allclose((mean, deviation), moments(views[0]), atol=0.02)
-
-
-def test_json_gives_the_same_palette_back(palette: Palette) -> None:
-    assert Palette.from_json(json.loads(json.dumps(palette.to_json()))) == palette
-
-
-@pytest.mark.parametrize(
-    "plain",
-    [
-        {},
-        {"mean": [0.0] * 6},
-        {"mean": [0.0] * 5, "covariance": [[0.0] * 6] * 6},
-        {"mean": ["x"] * 6, "covariance": [[0.0] * 6] * 6},
-        {"mean": [float("nan")] * 6, "covariance": [[0.0] * 6] * 6},
-        {"mean": [0.0] * 6, "covariance": [[0.0] * 6] * 5},
-    ],
-)
-def test_other_values_are_no_palette(plain: dict[str, object]) -> None:
-    with pytest.raises(DamagedError, match="palette"):
-        Palette.from_json(plain)
 
 
 @pytest.mark.parametrize("views", [[], [np.full((32, 32, 3), 250, np.uint8)]])

@@ -37,7 +37,7 @@ def curve(run: Path) -> list[dict[str, float]]:
 
 
 def test_training_finds_tissue_better_than_its_base(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
-    done = train(tissue, tmp_path / "run", config(clip_model, epochs=8, batch=12, per_class=4, patience=8))
+    done = train(tissue, tmp_path / "run", config(clip_model, epochs=12, batch=12, per_class=4, patience=12))
     scores = []
     for name, encoder in (("base", load_encoder(clip_model)), ("run", load_encoder(tmp_path / "run"))):
         index = hs.Index.build(tissue, encoder, tmp_path / f"{name}.index")

@@ -13,7 +13,8 @@ from histoseek.errors import InputError
 MARKER = ".histoseek-demo"
 """The file by which a demo knows its own folder again."""
 MARK = "histoseek demo wrote this folder; running it again replaces what it wrote, and nothing else\n"
-WRITTEN = ("sample", "sample.parquet", "demo.index", "hits.png", "report", "report.html")
+WRITTEN = ("sample", "sample.parquet", "demo.index", "hits.png", "words.png", "report", "report.html")
+WORDS = "fat necrosis"
 COLUMNS = ("rank", "score", "label", "group", "id")
 
 
@@ -78,11 +79,9 @@ def _search_and_evaluate(out: Path) -> None:
 
     manifest = hs.Manifest.read(out / "sample.parquet")
     queries = manifest.where(split="query")
-    say("\n3. index: three quarters of the patients, with the colour-and-texture encoder")
+    say("\n3. index: three quarters of the patients, with the bundled encoder mini")
     with progress("embedding") as tell:
-        index = hs.Index.build(
-            manifest.where(split="gallery"), hs.load_encoder("color"), out / "demo.index", progress=tell
-        )
+        index = hs.Index.build(manifest.where(split="gallery"), "mini", out / "demo.index", progress=tell)
     asked = next(item for item in queries if item.label == "gland")
     say(f"\n4. search by image: {asked.path}, of a patient who is not in the archive")
     hits = index.search(image=manifest.path_of(asked), mpp=asked.mpp, k=10)
@@ -94,7 +93,11 @@ def _search_and_evaluate(out: Path) -> None:
         False,
         COLUMNS,
     )
-    say("\n6. evaluate: queries and gallery share no patient")
+    say(f"\n6. search by words: {WORDS!r}")
+    words = index.search(text=WORDS, k=5)
+    show_rows(words.rows(), False, COLUMNS)
+    words.sheet(out / "words.png")
+    say("\n7. evaluate: queries and gallery share no patient")
     report = hs.evaluate(index, queries)
     report.write(out / "report", index.root)
     (out / "report" / "report.html").replace(out / "report.html")
@@ -107,7 +110,8 @@ def _search_and_evaluate(out: Path) -> None:
         for name in ("Acc@1", "P@5", "mMV@5", "mAP@10", "nDCG@10")
     ]
     show_rows(rows, False)
-    say(f"\nLook at {out / 'hits.png'} and {out / 'report.html'}. The tissue is synthetic: nothing here is evidence.")
+    say(f"\nLook at {out / 'hits.png'}, {out / 'words.png'} and {out / 'report.html'}.")
+    say("The tissue is synthetic, and mini has never seen any: nothing here is evidence.")
     note(
         f"Try next: histoseek search {out / 'demo.index'} --image YOURS.png --mpp 0.5 --sheet mine.png\n"
         "          histoseek prepare folder YOUR_IMAGES/ --out mine.parquet"

@@ -9,7 +9,8 @@ import typer
 
 from histoseek.cli.output import counted, note, progress, say
 
-DEFAULT_ENCODER = "color"
+DEFAULT_ENCODER = "mini"
+"""The same as `histoseek.encoders.bundled.DEFAULT`, which costs an import that `--help` can do without."""
 
 
 def add_to(app: typer.Typer) -> None:

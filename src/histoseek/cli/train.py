@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -59,11 +59,11 @@ def train(
 ) -> None:
     """Fine-tune an encoder on a manifest; what is written is an encoder folder."""
     from histoseek.items import Manifest
-    from histoseek.training import Augmentation, TrainConfig
+    from histoseek.training import TrainConfig, augmentation_of
     from histoseek.training import train as run
 
     options: Any = {name: value for name, value in context.params.items() if name in TrainConfig.__dataclass_fields__}
-    options["augmentation"] = Augmentation(**cast("Any", _numbers(augment, "augment")))
+    options["augmentation"] = augmentation_of(_numbers(augment, "augment"))
     config = TrainConfig(**options, objectives=_numbers(objective, "objective"))
     items = Manifest.read(manifest, root).where(where)
     if dry_run:

@@ -145,5 +145,5 @@ def no_text_tower(card: EncoderCard) -> EncoderError:
     """Say that an encoder cannot read words, and which kind can."""
     return EncoderError(
         f"encoder {card.name!r} has no text tower, so it cannot search by words; "
-        "index with a dual encoder instead, for example --encoder hf:openai/clip-vit-base-patch16"
+        "index with a dual encoder instead, for example --encoder mini"
     )

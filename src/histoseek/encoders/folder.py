@@ -27,12 +27,14 @@ PRECISIONS = {"f32": "f32", "bf16": "bf16", "f16": "f16"}
 class FolderEncoder:
     """An encoder folder in OpenVINO; several requests run at a time, the text tower is loaded at the first text.
 
+    One that `has_name` ships with Histoseek and is found by its name, wherever that is installed.
+
     Raises:
         DamagedError: `encoder.json` or a file it names is incomplete or altered.
         EncoderError: this machine or this build of OpenVINO cannot do what the settings ask.
     """
 
-    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+    def __init__(self, folder: Path, settings: Settings | None = None, *, has_name: bool = False) -> None:
         settings = settings or Settings()
         description = read_description(folder)
         preprocessing = description.preprocessing
@@ -40,6 +42,7 @@ class FolderEncoder:
             preprocessing = Preprocessing(**{**vars(preprocessing), "mpp": settings.mpp})
         # Absolute, because the text tower and the archive come back to it from whatever working directory.
         self._folder, self._settings, self._description = folder.resolve(), settings, description
+        self._has_name = has_name
         self._fingerprint = Fingerprint(
             encoder=description.card.name,
             weights_sha256=description.weights_sha256,
@@ -53,7 +56,7 @@ class FolderEncoder:
     @property
     def card(self) -> EncoderCard:
         """What `encoder.json` says of it."""
-        return replace(self._description.card, folder=str(self._folder))
+        return replace(self._description.card, folder="" if self._has_name else str(self._folder))
 
     @property
     def fingerprint(self) -> Fingerprint:

@@ -7,6 +7,7 @@ Only models that this code loads are listed: CLIP-family and image-only models o
 
 from __future__ import annotations
 
+from histoseek.encoders.bundled import bundled_cards
 from histoseek.encoders.color import CARD as COLOR
 from histoseek.encoders.encoder import EncoderCard
 from histoseek.encoders.licences import NOT_STATED
@@ -62,8 +63,8 @@ KNOWN: tuple[EncoderCard, ...] = (
 
 
 def known_encoders() -> list[EncoderCard]:
-    """Cards of the encoders that Histoseek knows by name."""
-    return list(KNOWN)
+    """Cards of the encoders that Histoseek knows by name, bundled ones first."""
+    return [*bundled_cards(), *KNOWN]
 
 
 def known_encoder(name: str) -> EncoderCard | None:

@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histoseek.encoders.bundled import BUNDLED
 from histoseek.encoders.encoder import Encoder, Precision, Settings
 from histoseek.encoders.encoder_json import FILE_NAME
 from histoseek.encoders.known import known_encoders
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 GROUP = "histoseek.encoders"
 """Entry points of this group add families: each is a function (what follows the colon, Settings) → Encoder."""
-
-BUNDLED: dict[str, Path] = {}
-"""Encoder folders that ship with Histoseek, by name."""
 
 MODEL_DIR = "model"
 """Where an encoder folder that can be trained further keeps its network, in the hub's format."""
@@ -38,7 +36,7 @@ def load_encoder(
     batch: int | None = None,
     mpp: float | None = None,
 ) -> Encoder:
-    """Load an encoder: `color`, `hf:ORGANISATION/MODEL`, `openclip:MODEL/CHECKPOINT`, or a folder.
+    """Load an encoder: `mini`, `color`, `hf:ORGANISATION/MODEL`, `openclip:MODEL/CHECKPOINT`, or a folder.
 
     A folder is an encoder folder (`encoder.json`) or a model folder in the hub's format (`config.json`). `precision`
     is part of the fingerprint; `threads` and `batch` are speed only; `mpp` overrides the scale of views, µm per pixel.
@@ -51,7 +49,7 @@ def load_encoder(
     if isinstance(name, Path) or (name and Path(name).is_dir()):
         return _folder(Path(name), settings)
     if name in BUNDLED:
-        return _folder(BUNDLED[name], settings)
+        return _bundled(str(name), settings)
     family, colon, rest = name.partition(":")
     if family in FAMILIES and bool(colon) == bool(rest) == FAMILIES[family].takes_name:
         return FAMILIES[family].load(rest, settings)
@@ -59,6 +57,12 @@ def load_encoder(
         if entry.name == family:
             return _outside(entry, rest, settings)
     raise _unknown(name)
+
+
+def _bundled(name: str, settings: Settings) -> Encoder:
+    from histoseek.encoders.folder import FolderEncoder
+
+    return FolderEncoder(BUNDLED[name], settings, has_name=True)
 
 
 def load_model_folder(folder: Path, mpp: float | None) -> TorchEncoder:
@@ -160,7 +164,7 @@ def _outside(entry: EntryPoint, rest: str, settings: Settings) -> Encoder:
 
 def _unknown(name: str) -> EncoderError:
     outside = [entry.name for entry in _outsiders()]
-    candidates = [*(card.name for card in known_encoders()), *BUNDLED, *outside]
+    candidates = [*(card.name for card in known_encoders()), *outside]
     # A hub name without its family is the likeliest slip.
     guesses = [c for c in candidates if name and c.partition(":")[2] == name] or get_close_matches(
         name, candidates, 1, 0.6

@@ -181,7 +181,7 @@ class Index:
         if not self.about.has_text:
             raise EncoderError(
                 f"this index was made by {self.about.encoder!r}, which knows no words; index the images with a dual "
-                "encoder to search by text, for example --encoder hf:openai/clip-vit-base-patch16"
+                "encoder to search by text, for example --encoder mini"
             )
         vector: NDArray[np.float32] = self.encoder.embed_texts([text])[0]
         return vector

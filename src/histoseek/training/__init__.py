@@ -1,8 +1,18 @@
 """Manifest → better encoder: objectives, augmentation, balanced batches, the loop."""
 
-from histoseek.training.augmentation import Augmentation
+from histoseek.training.augmentation import Augmentation, augmentation_of
 from histoseek.training.config import TrainConfig
 from histoseek.training.plan import Plan, class_rows, describe_plan, make_plan
 from histoseek.training.run import TrainedRun, train
 
-__all__ = ["Augmentation", "Plan", "TrainConfig", "TrainedRun", "class_rows", "describe_plan", "make_plan", "train"]
+__all__ = [
+    "Augmentation",
+    "Plan",
+    "TrainConfig",
+    "TrainedRun",
+    "augmentation_of",
+    "class_rows",
+    "describe_plan",
+    "make_plan",
+    "train",
+]

@@ -8,7 +8,8 @@ Platt J. C. "Best practices for convolutional neural networks applied to visual 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cache
 from io import BytesIO
 
@@ -75,6 +76,19 @@ class Augmentation:
             value = getattr(self, name)
             if not 0 <= value <= most:
                 raise InputError(f"the augmentation's {name} is {value:g}; give a number from 0 (off) to {most:g}")
+
+
+def augmentation_of(strengths: Mapping[str, float]) -> Augmentation:
+    """The usual changes but for some strengths, by name.
+
+    Raises:
+        InputError: there is no such change, or a number makes no sense.
+    """
+    names = [field.name for field in fields(Augmentation)]
+    for name in strengths:
+        if name not in names:
+            raise InputError(f"there is no augmentation {name!r}; choose from {', '.join(names)}")
+    return Augmentation(**strengths)  # type: ignore[arg-type]
 
 
 NONE = Augmentation(turns=False, scale=0.0, stain=0.0, transfer=0.0, blur=0.0, jpeg=0.0, elastic=0.0, brightness=0.0)

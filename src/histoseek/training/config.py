@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from histoseek.encoders.bundled import DEFAULT
 from histoseek.errors import InputError
 from histoseek.training.augmentation import Augmentation
 
@@ -38,7 +39,7 @@ class TrainConfig:
         InputError: a value makes no sense.
     """
 
-    base: str = "mini"
+    base: str = DEFAULT
     objectives: Mapping[str, float] = field(default_factory=dict)
     mode: Mode = "lora"
     epochs: int = 10

@@ -9,15 +9,14 @@ stays bare and a view's share of glass does not pass for a colour of its tissue.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from histoseek.errors import DamagedError, InputError
+from histoseek.errors import InputError
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -50,28 +49,6 @@ class Palette:
 
     mean: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that `from_json` takes back without loss."""
-        return {"mean": list(self.mean), "covariance": [list(row) for row in self.covariance]}
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Palette:
-        """Read what `to_json` gave.
-
-        Raises:
-            DamagedError: these are no such values.
-        """
-        try:
-            mean, covariance = (np.array(plain[name], dtype=np.float64) for name in ("mean", "covariance"))
-            fits = mean.shape == (6,) and covariance.shape == (6, 6)
-            if not (fits and np.isfinite(mean).all() and np.isfinite(covariance).all()):
-                raise ValueError("6 means and 6 × 6 covariances are expected")
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(
-                f"the palette of a training run cannot be read ({error}); start the run afresh"
-            ) from error
-        return cls(tuple(mean.tolist()), tuple(tuple(row) for row in covariance.tolist()))
 
 
 def fit_palette(views: Iterable[Pixels]) -> Palette:

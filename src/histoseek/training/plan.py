@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -15,7 +16,9 @@ from histoseek.items import Manifest
 from histoseek.training.batches import BatchPlan, class_group_table
 from histoseek.training.config import DUAL_OBJECTIVES, IMAGE_OBJECTIVES, TrainConfig
 from histoseek.training.data import TrainingData, divide
+from histoseek.training.objectives import OBJECTIVES
 from histoseek.training.starting import Base, open_base
+from histoseek.training.towers import count_parameters, prepare_towers, root_of
 
 WORDED = ("clip", "siglip")
 """Objectives that need a text tower and texts."""
@@ -75,6 +78,9 @@ def _usual_objectives(encoder: TorchEncoder, data: TrainingData) -> dict[str, fl
 
 
 def _check_objectives(config: TrainConfig, card: EncoderCard, data: TrainingData) -> None:
+    for name in config.objectives:
+        if name not in OBJECTIVES:
+            raise InputError(f"there is no objective {name!r}; choose from {', '.join(OBJECTIVES)}")
     worded = [name for name in WORDED if name in config.objectives]
     if worded and not card.has_text:
         raise EncoderError(
@@ -109,6 +115,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "batch": f"{plan.batches.batch} items × {config.views} views",
         "steps": f"{config.epochs} epochs × {plan.steps_per_epoch}",
         "learning rate": config.learning_rate,
+        "numbers in the networks": f"{count_parameters(root_of(plan.base.encoder.towers))[1]:,}",
+        "numbers trained": f"{_n_trained(plan):,}",
     }
 
 
@@ -117,3 +125,10 @@ def class_rows(plan: Plan) -> list[dict[str, Any]]:
     data = plan.data
     labels = [None if code < 0 else data.classes[code] for code in data.labels]
     return class_group_table(labels, [item.group for item in data.items])
+
+
+def _n_trained(plan: Plan) -> int:
+    """How many numbers the mode trains, counted on a copy."""
+    encoder, config = plan.base.encoder, plan.config
+    towers = prepare_towers(copy.deepcopy(encoder.towers), encoder.card.dim, config.mode, config.rank)
+    return count_parameters(root_of(towers))[0]

@@ -22,8 +22,11 @@ from histoseek.training.plan import WORDED, Plan
 from histoseek.training.towers import averaged, parameter_groups, prepare_towers, root_of
 
 PALETTE_VIEWS = 512
-OBJECTIVE_RATE = 1e-3
-"""Least learning rate of temperatures and proxies, which start from nowhere."""
+SCALE_RATE = 1e-3
+"""Learning rate of temperatures and biases."""
+
+PROXY_FACTOR = 100.0
+"""Proxies start from nowhere and learn this much faster than the network (Kim et al., CVPR 2020)."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,9 @@ def set_up(plan: Plan) -> Work:
     objective = Combined(config.objectives, dim=base.card.dim, n_classes=n_classes, settings=_settings(plan))
     learner = Learner(root, objective).to(accelerator.device)
     groups = parameter_groups(root, config)
-    own = list(learner.objective.parameters())
-    if own:
-        groups.append({"params": own, "lr": max(config.learning_rate, OBJECTIVE_RATE), "weight_decay": 0.0})
+    for name, weight in objective.named_parameters():
+        rate = config.learning_rate * PROXY_FACTOR if "prox" in name else SCALE_RATE
+        groups.append({"params": [weight], "lr": rate, "weight_decay": 0.0})
     for group in groups:
         group["top"] = group["lr"]
     return Work(
