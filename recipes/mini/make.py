@@ -60,14 +60,18 @@ def main() -> None:
     """Make the manifest and the base, and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--lite0", type=Path, required=True, help="from imagenet.py")
-    parser.add_argument("--teacher", type=Path, required=True, help="its encoder folder")
+    parser.add_argument("--lite0", type=Path, default=Path("runs/imagenet/lite0"), help="from imagenet.py")
+    parser.add_argument("--teacher", type=Path, default=Path("runs/imagenet/lite0_encoder"), help="its encoder folder")
+    parser.add_argument("--manifest", type=Path, help="only write the training manifest, here")
     parser.add_argument("--out", type=Path, default=Path("runs/mini"))
     parser.add_argument("--epochs", type=int, default=CONFIG.epochs)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
     torch.manual_seed(SEED)
     manifest = training_manifest(given.data)
+    if given.manifest is not None:
+        manifest.write(given.manifest)
+        return
     base = given.out.with_name(f"{given.out.name}-base")
     if not (base / "config.json").is_file():
         write_base(base, given.lite0, manifest)

@@ -90,7 +90,7 @@ def measured(name: str, encoder_name: str, asked: argparse.Namespace) -> tuple[l
         organs(index, asked.out / "reports" / name),
         pooled(index),
         words(index),
-        breast(asked.data, encoder, indexes),
+        breast(asked.data, encoder, indexes, asked.out / "reports" / name),
         steadiness(index, 10 if small else N_TILES),
         () if asked.no_speed else speed(encoder_name, 64 if small else VIEWS),
     )

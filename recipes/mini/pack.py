@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from histoseek.encoders.encoder import Encoder
 from histoseek.encoders.encoder_json import read_description, write_description
 from histoseek.encoders.loading import MODEL_DIR
 from histoseek.items import sha256_of
+from histoseek.training.checkpoints import DIR, LAST, read_checkpoint, under
 
 LEAST_VALUES = 256
 """Smaller tensors stay as they are."""
@@ -40,10 +42,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--last", action="store_true", help="take the run's last averaged weights instead of its best")
     given = parser.parse_args()
     draft = given.out.with_name(f".{given.out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    pack(given.run, draft)
+    pack(given.run, draft, given.last)
     original = load_encoder(draft / MODEL_DIR, mpp=MPP)
     print(f"smallest cosine with the same weights in PyTorch: {least_cosine(original, load_encoder(draft)):.6f}")
     shutil.rmtree(given.out, ignore_errors=True)
@@ -52,12 +55,14 @@ def main() -> None:
     print(f"wrote {given.out}: {size / 1e6:.1f} MB")
 
 
-def pack(run: Path, folder: Path) -> None:
+def pack(run: Path, folder: Path, takes_last: bool) -> None:
     """Write the packed encoder into a new folder."""
     model = folder.with_name(f"{folder.name}.model")
     shutil.rmtree(model, ignore_errors=True)
     shutil.copytree(run / MODEL_DIR, model)
     weights = load_file(model / "model.safetensors")
+    if takes_last:
+        weights |= last_weights(run, weights)
     halved = {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}
     save_file(halved, model / "model.safetensors", metadata={"format": "pt"})
     how = json.loads((model / "preprocessor_config.json").read_text(encoding="utf-8"))
@@ -74,6 +79,17 @@ def pack(run: Path, folder: Path) -> None:
     write_description(folder, replace(described, card=card, sha256=digests))
 
 
+def last_weights(run: Path, names: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The averaged weights of a run's last checkpoint, by their names in the model folder."""
+    path = run / DIR / LAST
+    averaged = under("average", read_checkpoint(path)[0])
+    found = {name.split("model.", 1)[1]: tensor for name, tensor in averaged.items()}
+    missing = [name for name in found if name not in names]
+    if missing or not found:
+        raise SystemExit(f"{path} is of another model: {missing[:3]}")
+    return found
+
+
 def halve_onnx(path: Path) -> None:
     """Store the large float32 tensors of a model as float16, each turned back by a Cast where it is used."""
     model = onnx.load(path)
@@ -85,9 +101,8 @@ def halve_onnx(path: Path) -> None:
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:], model.graph.value_info[:]
-    model.graph.node.extend(nodes)
+    for cast in reversed(casts):
+        model.graph.node.insert(0, cast)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 

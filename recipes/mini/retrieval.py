@@ -171,10 +171,11 @@ def value_of(item: Item, column: str) -> object:
     return item.label if column == "label" else item.extra.get(column)
 
 
-def breast(data: Path, encoder: Encoder, folder: Path) -> Iterator[Figure]:
+def breast(data: Path, encoder: Encoder, folder: Path, reports: Path) -> Iterator[Figure]:
     """The BACH sample, photo by photo; only a sample, and no patients are known."""
     photos = hs.prepare("folder", data / "bach_sample" / "Photos", mpp=0.42)
     report = hs.evaluate(opened(photos, encoder, folder), n_bootstrap=N_ROUNDS, seed=SEED)
+    report.write(reports / "BACH_sample")
     view = encoder.fingerprint.preprocessing
     what = "BACH sample (24 photos)"
     protocol = (

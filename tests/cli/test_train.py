@@ -1,7 +1,9 @@
-"""What a person meets at `histoseek train`: the plan before, the scores after, and a sentence where something is wrong."""
+"""What a person meets at `histoseek train`: the plan before, the scores after, and a sentence for what is wrong."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,14 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     assert not out.exists()
 
 
+def test_a_dry_run_refuses_a_patient_among_the_queries(
+    manifest: str, clip_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", manifest, "--out", str(tmp_path / "run"), "--base", str(clip_model), "--dry-run"]
+    assert ended_with([*arguments, "--queries", manifest]) == 2
+    assert "trained on and asked about" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -69,3 +79,12 @@ def test_what_is_wrong_gets_a_sentence(
     said = capsys.readouterr().err
     assert sentence in said and "Traceback" not in said
     assert not (tmp_path / "run").exists()
+
+
+def test_without_the_extra_a_sentence_names_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['accelerate'] = None; from histoseek.cli import main;"
+        f"main(['train', 'm.parquet', '--out', {str(tmp_path / 'run')!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "pip install 'histoseek[torch]'" in done.stderr

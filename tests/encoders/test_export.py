@@ -148,3 +148,10 @@ def test_a_loadable_name_loads_the_same_encoder(
     for name in ("color", exported("vit"), model_folder("vit"), f"hf:{model_folder('vit')}"):
         encoder = load_encoder(name)
         assert load_encoder(loadable_name(encoder.card)).fingerprint == encoder.fingerprint
+
+
+def test_the_folder_says_nothing_of_the_machine_that_wrote_it(exported: Callable[[str], Path]) -> None:
+    """The exporter notes stack traces on every node; a folder is given to others."""
+    for path in exported("clip").iterdir():
+        content = path.read_bytes()
+        assert b"site-packages" not in content and b"stack_trace" not in content, path.name

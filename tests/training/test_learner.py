@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from histoseek.training.learner import _kept, _with_distinct_texts
@@ -39,10 +38,17 @@ def test_texts_are_drawn_from_what_is_said_of_each() -> None:
     said = [("a", "b"), (), ("c",)]
     seen = set()
     for seed in range(20):
-        texts, rows = draw_texts(said, np.random.default_rng(seed))
+        texts, rows = draw_texts(said, (seed,))
         assert rows[1] == -1 and texts[rows[2]] == "c" and texts[rows[0]] in ("a", "b")
         seen.add(texts[rows[0]])
     assert seen == {"a", "b"}
+
+
+def test_a_text_depends_on_its_place_in_the_batch_and_not_on_the_process() -> None:
+    said = [tuple(f"{n} {word}" for word in "abcdefgh") for n in range(8)]
+    texts, rows = draw_texts(said, (3, 1))
+    later, later_rows = draw_texts(said[5:], (3, 1), first=5)
+    assert [texts[row] for row in rows[5:]] == [later[row] for row in later_rows]
 
 
 def test_a_text_has_the_same_number_in_every_process() -> None:

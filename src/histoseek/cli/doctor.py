@@ -15,7 +15,13 @@ from histoseek.cli.output import show_rows
 
 NEEDED = ("histoseek", "numpy", "pillow", "pyarrow", "lancedb", "openvino", "tokenizers")
 WORKS = "works"
-EXTRAS = {"torch": ("torch", "transformers", "safetensors", "onnx", "onnxscript"), "openclip": ("open_clip",)}
+EXTRAS = {
+    "torch": (
+        *("torch", "transformers", "safetensors", "onnx", "onnxscript"),
+        *("accelerate", "peft", "pytorch_metric_learning", "tensorboard"),
+    ),
+    "openclip": ("open_clip",),
+}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,6 +61,6 @@ def _try_search() -> str:
         for kind in KINDS[:3]:
             Image.fromarray(draw(kind, 256, 256, 0.5, make_patient(1), 1)).save(home / f"{kind}.png")
         items = [Item(kind, f"{kind}.png", label=kind, mpp=0.5, width=256, height=256) for kind in KINDS[:3]]
-        index = Index.build(Manifest.from_items(items, home), "color", home / "x.index")
+        index = Index.build(Manifest.from_items(items, home), "mini", home / "x.index")
         hits = index.search(image=home / f"{KINDS[0]}.png", k=1)
         return WORKS if hits[0].item.id == KINDS[0] else f"wrong answer: {hits[0].item.id}"

@@ -46,7 +46,7 @@ def train(
     patience: Annotated[int, typer.Option(help="Epochs without a better mAP@10 before it stops.")] = 5,
     teacher: Annotated[str | None, typer.Option(help="The encoder that distill follows.")] = None,
     augment: Annotated[
-        list[str] | None, typer.Option(help="Change one strength, as in stain=0.1 or elastic=0.3.")
+        list[str] | None, typer.Option(help="Change one strength, as in stain=0.2 or elastic=0.3.")
     ] = None,
     mpp: Annotated[float | None, typer.Option(help="Scale of the views, µm per pixel, instead of the base's.")] = None,
     precision: Annotated[str, typer.Option(help="f32, or bf16 on a graphics card.")] = "f32",
@@ -66,10 +66,10 @@ def train(
     options["augmentation"] = augmentation_of(_numbers(augment, "augment"))
     config = TrainConfig(**options, objectives=_numbers(objective, "objective"))
     items = Manifest.read(manifest, root).where(where)
-    if dry_run:
-        _show_plan(items, config)
-        return
     asked = None if queries is None else Manifest.read(queries)
+    if dry_run:
+        _show_plan(items, config, asked)
+        return
     with progress("training", "what is done is kept: go on with --resume") as tell:
         done = run(items, out, config, queries=asked, resume=resume, progress=tell)
     rows = [
@@ -78,16 +78,21 @@ def train(
     ]
     show_rows(rows, False)
     say(f"kept epoch {done.best_epoch + 1}; wrote {out}")
+    if not done.is_better:
+        note(
+            "no epoch was better than the base on the validation groups; more data, a lower --rate or --mode head may "
+            "help"
+        )
     note(f"next: histoseek index MANIFEST --encoder {out} --out x.index")
     if done.skipped:
         note(f"{counted(len(done.skipped), 'image')} skipped; the reasons stand in {out / 'skipped.csv'}")
         raise typer.Exit(1)
 
 
-def _show_plan(items: Any, config: Any) -> None:
+def _show_plan(items: Any, config: Any, queries: Any) -> None:
     from histoseek.training import class_rows, describe_plan, make_plan
 
-    plan = make_plan(items, config)
+    plan = make_plan(items, config, queries)
     show_rows([{"what": name, "value": str(value)} for name, value in describe_plan(plan).items()], False)
     say("")
     show_rows(class_rows(plan), False)

@@ -71,7 +71,7 @@ def load_model_folder(folder: Path, mpp: float | None) -> TorchEncoder:
     Raises:
         EncoderError: the extra is missing, or the folder is not such a model.
     """
-    with _extra("torch"):
+    with needs_extra("torch"):
         from histoseek.encoders.huggingface import load_folder
     return load_folder(folder, Settings(mpp=mpp))
 
@@ -82,7 +82,7 @@ def _folder(path: Path, settings: Settings) -> Encoder:
 
         return FolderEncoder(path, settings)
     if (path / "config.json").is_file():
-        with _extra("torch"):
+        with needs_extra("torch"):
             from histoseek.encoders.huggingface import load_folder
         return load_folder(path, settings)
     if (path / "open_clip_config.json").is_file():
@@ -102,7 +102,7 @@ def _color(_: str, settings: Settings) -> Encoder:
 
 
 def _huggingface(rest: str, settings: Settings) -> Encoder:
-    with _extra("torch"):
+    with needs_extra("torch"):
         from histoseek.encoders.huggingface import load_folder, load_hub
     return load_folder(Path(rest), settings) if Path(rest).is_dir() else load_hub(rest, settings)
 
@@ -111,7 +111,7 @@ def _openclip(rest: str, settings: Settings) -> Encoder:
     from histoseek.encoders.openclip_name import parse_openclip_name
 
     parse_openclip_name(rest)
-    with _extra("openclip"):
+    with needs_extra("openclip"):
         from histoseek.encoders.openclip import load_openclip
     return load_openclip(rest, settings)
 
@@ -137,8 +137,12 @@ FAMILIES = {
 
 
 @contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Turn the import error of a package that an extra brings into a sentence that names the extra."""
+def needs_extra(name: str) -> Iterator[None]:
+    """Turn the import error of a package that an extra brings into a sentence that names the extra.
+
+    Raises:
+        EncoderError: the package is missing.
+    """
     try:
         yield
     except ImportError as error:
@@ -146,7 +150,7 @@ def _extra(name: str) -> Iterator[None]:
         if package == "histoseek":
             raise
         raise EncoderError(
-            f"this encoder needs the {name} extra ({package or error} is missing): pip install 'histoseek[{name}]'"
+            f"this needs the {name} extra ({package or error} is missing): pip install 'histoseek[{name}]'"
         ) from error
 
 

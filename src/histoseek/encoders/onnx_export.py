@@ -18,12 +18,15 @@ from histoseek.encoders.words import Words
 from histoseek.errors import EncoderError
 from histoseek.items.files import written_whole
 
+OUTPUT = "vectors"
+"""Name of a tower's output; the exporter itself calls the lookup of tokens "embedding", and names may occur once."""
+
 LARGEST_BYTES = 2_000_000_000
 """Protocol buffers end at 2 GiB, and a folder holds one file a tower."""
 
 
 def write_image_tower(tower: torch.nn.Module, view_px: int, path: Path) -> None:
-    """Write a tower that takes `pixel_values` `[N, 3, P, P]`, normalised, and gives `embedding` `[N, D]`.
+    """Write a tower that takes `pixel_values` `[N, 3, P, P]`, normalised, and gives `vectors` `[N, D]`.
 
     Raises:
         EncoderError: PyTorch cannot express it in ONNX, or it is too large for one file.
@@ -32,7 +35,7 @@ def write_image_tower(tower: torch.nn.Module, view_px: int, path: Path) -> None:
 
 
 def write_text_tower(tower: torch.nn.Module, words: Words, path: Path) -> None:
-    """Write a tower that takes `input_ids` `[N, L]`, and `attention_mask` where it wants one; gives `embedding`.
+    """Write a tower that takes `input_ids` `[N, L]`, and `attention_mask` where it wants one; gives `vectors`.
 
     Raises:
         EncoderError: PyTorch cannot express it in ONNX, or it is too large for one file.
@@ -52,7 +55,7 @@ def _write(tower: torch.nn.Module, inputs: Mapping[str, torch.Tensor], path: Pat
                 dynamo=True,
                 dynamic_shapes={name: {0: torch.export.Dim.DYNAMIC} for name in inputs},
                 input_names=list(inputs),
-                output_names=["embedding"],
+                output_names=[OUTPUT],
                 verbose=False,
             )
     except OnnxExporterError as error:
@@ -70,8 +73,19 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
             f"{path.stem} tower holds {size / 1e9:.1f} GB of weights, and one ONNX file holds 2; "
             "use this encoder through PyTorch instead"
         )
+    _forget_origin(model)
+    onnx.checker.check_model(model)
     with written_whole(path) as draft:
         onnx.save(model, str(draft))
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Take out the exporter's notes on each node: stack traces, with the paths of the machine it ran on."""
+    del model.metadata_props[:], model.graph.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Items and manifests: what there is to retrieve."""
 
-from histoseek.items.files import Skipped, sha256_of, write_skipped, written_whole
+from histoseek.items.files import Skipped, read_skipped, sha256_of, write_skipped, written_whole
 from histoseek.items.filters import parse_filter
 from histoseek.items.item import Box, Item, Value
 from histoseek.items.manifest import Manifest, inside_root
@@ -17,6 +17,7 @@ __all__ = [
     "inside_root",
     "item_of",
     "parse_filter",
+    "read_skipped",
     "sha256_of",
     "table_of",
     "write_skipped",

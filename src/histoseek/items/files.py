@@ -69,6 +69,12 @@ def write_skipped(path: str | Path, skipped: Iterable[Skipped]) -> None:
         writer.writerows(skipped)
 
 
+def read_skipped(path: str | Path) -> list[Skipped]:
+    """Read a `skipped.csv`."""
+    with Path(path).open(newline="", encoding="utf-8") as stream:
+        return [Skipped(row["id"], row["reason"]) for row in csv.DictReader(stream)]
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

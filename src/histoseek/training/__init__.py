@@ -1,9 +1,12 @@
 """Manifest → better encoder: objectives, augmentation, balanced batches, the loop."""
 
-from histoseek.training.augmentation import Augmentation, augmentation_of
-from histoseek.training.config import TrainConfig
-from histoseek.training.plan import Plan, class_rows, describe_plan, make_plan
-from histoseek.training.run import TrainedRun, train
+from histoseek.encoders.loading import needs_extra
+
+with needs_extra("torch"):
+    from histoseek.training.augmentation import Augmentation, augmentation_of
+    from histoseek.training.config import TrainConfig
+    from histoseek.training.plan import Plan, class_rows, describe_plan, make_plan
+    from histoseek.training.run import TrainedRun, train
 
 __all__ = [
     "Augmentation",

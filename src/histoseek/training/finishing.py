@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,6 @@ from histoseek.encoders.loading import MODEL_DIR
 from histoseek.encoders.torch_encoder import TorchEncoder
 from histoseek.items import written_whole
 from histoseek.training.checkpoints import BEST, DIR, Place, put_weights, read_checkpoint
-from histoseek.training.plan import describe_plan
 from histoseek.training.towers import merge_adapters, with_root
 from histoseek.training.validation import SCORE
 from histoseek.training.work import Work
@@ -28,7 +27,9 @@ CARD_FILE = "card.md"
 DRAFT = ".encoder"
 
 
-def leave_encoder(work: Work, home: Path, place: Place, epochs: Sequence[dict[str, Any]]) -> None:
+def leave_encoder(
+    work: Work, home: Path, place: Place, epochs: Sequence[dict[str, Any]], plan_facts: Mapping[str, Any]
+) -> None:
     """Write the network (`model/`), the card, and the encoder folder's own files, `encoder.json` last."""
     root = work.kept_root
     path = home / DIR / BEST
@@ -42,7 +43,7 @@ def leave_encoder(work: Work, home: Path, place: Place, epochs: Sequence[dict[st
     encoder = TorchEncoder(card, fingerprint, towers, Settings())
     save_folder(towers, work.plan.base.model_folder, home / MODEL_DIR)
     with written_whole(home / CARD_FILE) as draft:
-        draft.write_text(_card_text(work, card, place, epochs), encoding="utf-8")
+        draft.write_text(_card_text(work, card, place, epochs, plan_facts), encoding="utf-8")
     shutil.rmtree(home / DRAFT, ignore_errors=True)
     export_encoder(encoder, home / DRAFT)
     names = sorted((one.name for one in (home / DRAFT).iterdir()), key=lambda name: name == FILE_NAME)
@@ -63,10 +64,12 @@ def _card(work: Work, name: str) -> EncoderCard:
     return replace(base, name=name, source="", about=about, folder="", gated=False)
 
 
-def _card_text(work: Work, card: EncoderCard, place: Place, epochs: Sequence[dict[str, Any]]) -> str:
+def _card_text(
+    work: Work, card: EncoderCard, place: Place, epochs: Sequence[dict[str, Any]], plan_facts: Mapping[str, Any]
+) -> str:
     """What a person should know before using the encoder, as Markdown."""
     facts = work.plan.data.manifest.facts
-    shown = "\n".join(f"- {name}: {value}" for name, value in describe_plan(work.plan).items())
+    shown = "\n".join(f"- {name}: {value}" for name, value in plan_facts.items())
     rows = "\n".join(
         f"| {'base' if line['epoch'] < 0 else line['epoch'] + 1} | {line['step']} | "
         + " | ".join(f"{value:.3f}" for value in line["validation"].values())

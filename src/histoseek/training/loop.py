@@ -56,8 +56,10 @@ def run_epochs(
     """
     plan = work.plan
     skipped: dict[str, Skipped] = {}
-    if place.step == 0:
-        _validate_base(work, home, journal)
+    if place.step == 0 and work.is_main:
+        scores, unread = validate(work, home)
+        journal.epoch(Place(epoch=BEFORE), scores)
+        skipped |= {one.id: one for one in unread}
     while place.epoch < plan.config.epochs and place.epoch - 1 - place.best_epoch < plan.config.patience:
         for seen in _batches_left(work, place):
             skipped |= {one.id: one for one in seen.skipped}
@@ -156,8 +158,8 @@ def views_of(work: Work, seen: Seen, step: int) -> Views:
     texts: list[str] = []
     text_of = np.full(len(numbers), -1, np.int64)
     if words is not None and work.towers.text is not None:
-        rng = np.random.default_rng((plan.config.seed, step, work.accelerator.process_index))
-        texts, text_of = draw_texts([data.texts[number] for number in numbers], rng)
+        first = work.accelerator.process_index * len(numbers)
+        texts, text_of = draw_texts([data.texts[number] for number in numbers], (plan.config.seed, step), first)
     codes = np.array([code_of(text) for text in texts] + [-1], np.int64)[text_of]
     tokens = None if words is None else {k: torch.from_numpy(v).to(device) for k, v in words.tokens(texts).items()}
     return Views(
@@ -177,18 +179,11 @@ def _targets(teacher: Encoder, views: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(teacher.embed_images(sized))
 
 
-def _validate_base(work: Work, home: Path, journal: Journal) -> None:
-    """Score what the run starts from, so that it can be said what training was worth."""
-    if work.is_main:
-        journal.epoch(Place(epoch=BEFORE), validate(work, home))
-    work.accelerator.wait_for_everyone()
-
-
 def _close_epoch(work: Work, home: Path, journal: Journal, place: Place) -> Place:
     """Validate, keep the best weights so far, and write a checkpoint; the processes agree on the place."""
     told: list[Place] = [replace(place, epoch=place.epoch + 1)]
     if work.is_main:
-        scores = validate(work, home)
+        scores, _ = validate(work, home)
         journal.epoch(place, scores)
         if scores[SCORE] > place.best_score:
             told[0] = replace(told[0], best_epoch=place.epoch, best_score=scores[SCORE])

@@ -47,13 +47,18 @@ def read_batches(
     sight: Sight,
     workers: int,
 ) -> Iterator[Seen]:
-    """Read batches of item numbers `[B]` in their order, each with the seed that decides its views."""
+    """Read batches of item numbers `[B]` in their order.
+
+    With each comes the seed that decides its views, whose last number is the place of the first item in a batch that
+    several processes share.
+    """
     waiting: deque[tuple[NDArray[np.int64], list[Future[NDArray[np.uint8] | Skipped]]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="views") as pool:
         try:
             for numbers, seed in batches:
                 tasks = [
-                    pool.submit(_look, manifest, items[number], sight, (*seed, at)) for at, number in enumerate(numbers)
+                    pool.submit(_look, manifest, items[number], sight, (*seed[:-1], at))
+                    for at, number in enumerate(numbers, seed[-1])
                 ]
                 waiting.append((numbers, tasks))
                 if len(waiting) > BATCHES_AHEAD:

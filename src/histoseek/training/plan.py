@@ -15,7 +15,7 @@ from histoseek.errors import EncoderError, InputError
 from histoseek.items import Manifest
 from histoseek.training.batches import BatchPlan, class_group_table
 from histoseek.training.config import DUAL_OBJECTIVES, IMAGE_OBJECTIVES, TrainConfig
-from histoseek.training.data import TrainingData, divide
+from histoseek.training.data import TrainingData, check_queries, divide
 from histoseek.training.objectives import OBJECTIVES
 from histoseek.training.starting import Base, open_base
 from histoseek.training.towers import count_parameters, prepare_towers, root_of
@@ -55,8 +55,8 @@ class Plan:
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def make_plan(manifest: Manifest, config: TrainConfig) -> Plan:
-    """Open the base, divide the manifest and settle what is left open.
+def make_plan(manifest: Manifest, config: TrainConfig, queries: Manifest | None = None) -> Plan:
+    """Open the base, divide the manifest and settle what is left open; no group of `queries` may be trained on.
 
     Raises:
         InputError: the data do not fit the objectives, or a patient is on both sides.
@@ -65,6 +65,8 @@ def make_plan(manifest: Manifest, config: TrainConfig) -> Plan:
     base = open_base(config.base, config.mpp)
     how = base.encoder.fingerprint.preprocessing
     data = divide(manifest, config, how.view_px, how.mpp)
+    if queries is not None:
+        check_queries(data, queries)
     settled = replace(config, objectives=dict(config.objectives) or _usual_objectives(base.encoder, data))
     _check_objectives(settled, base.encoder.card, data)
     names = [None if code < 0 else data.classes[code] for code in data.labels[data.rows]]

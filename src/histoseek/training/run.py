@@ -14,7 +14,6 @@ from histoseek.errors import InputError
 from histoseek.items import Manifest, Skipped, write_skipped, written_whole
 from histoseek.training.checkpoints import DIR, LAST, Place
 from histoseek.training.config import TrainConfig
-from histoseek.training.data import check_queries
 from histoseek.training.finishing import leave_encoder
 from histoseek.training.journal import BEFORE, METRICS, Journal, read_lines
 from histoseek.training.loop import Tell, go_on, run_epochs
@@ -34,6 +33,11 @@ class TrainedRun:
     best_scores: dict[str, float]
     best_epoch: int
     skipped: tuple[Skipped, ...]
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the epoch that was kept beats the base on the validation queries."""
+        return self.best_scores[SCORE] > self.base_scores[SCORE]
 
 
 def train(
@@ -57,13 +61,12 @@ def train(
         EncoderError: the base cannot be trained so.
     """
     home = Path(out)
-    plan = make_plan(manifest, config or TrainConfig())
-    if queries is not None:
-        check_queries(plan.data, queries)
+    plan = make_plan(manifest, config or TrainConfig(), queries)
     _claim(home, resume)
+    facts = describe_plan(plan)  # before the networks are made ready: what is trained is counted on a copy
     work = set_up(plan)
-    if work.is_main:
-        _begin(home, plan)
+    if work.is_main and not (home / RUN_FILE).exists():
+        _write_run(home, plan, {"plan": facts, "state": "begun"})
     place = go_on(work, home)
     journal = Journal(home, place, work.is_main)
     try:
@@ -72,7 +75,7 @@ def train(
         journal.close()
     if work.is_main:
         write_skipped(home / "skipped.csv", skipped)
-        _end(home, work, place)
+        _end(home, work, place, facts)
     work.accelerator.wait_for_everyone()
     base, best = _scores(home, BEFORE), _scores(home, place.best_epoch)
     return TrainedRun(home, base, best, place.best_epoch, tuple(skipped))
@@ -90,18 +93,13 @@ def _claim(home: Path, resume: bool) -> None:
         raise InputError(f"{home} exists and is no training run; choose another --out")
 
 
-def _begin(home: Path, plan: Plan) -> None:
-    if not (home / RUN_FILE).exists():
-        _write_run(home, plan, {"state": "begun"})
-
-
-def _end(home: Path, work: Work, place: Place) -> None:
+def _end(home: Path, work: Work, place: Place, facts: dict[str, Any]) -> None:
     """Say in `run.json` how the encoder came about, and write it; `encoder.json`, written last, makes it valid."""
     lines = read_lines(home / METRICS)
     epochs = [line for line in lines if "validation" in line]
-    facts = {"state": "finished", "steps": place.step, "best epoch": place.best_epoch, "validation": epochs}
-    _write_run(home, work.plan, facts)
-    leave_encoder(work, home, place, epochs)
+    done = {"state": "finished", "steps": place.step, "best epoch": place.best_epoch, "validation": epochs}
+    _write_run(home, work.plan, {"plan": facts, **done})
+    leave_encoder(work, home, place, epochs, facts)
 
 
 def _write_run(home: Path, plan: Plan, facts: dict[str, Any]) -> None:
@@ -111,7 +109,6 @@ def _write_run(home: Path, plan: Plan, facts: dict[str, Any]) -> None:
     content = {
         "format": 1,
         "config": plan.config.plain(),
-        "plan": describe_plan(plan),
         "manifest digest": plan.data.manifest.digest,
         "run": plan.digest,
         "seed": plan.config.seed,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from histoseek.encoders.loading import needs_extra
 from histoseek.encoders.torch_encoder import Headed, Towers
 from histoseek.errors import EncoderError
 from histoseek.training.config import Mode, TrainConfig
@@ -117,7 +118,8 @@ def _headed(tower: nn.Module, dim: int) -> Headed:
 
 def _insert_adapters(root: nn.Module, rank: int) -> None:
     """Low-rank adapters in linear layers and 1 × 1 convolutions (Hu et al., "LoRA", ICLR 2022)."""
-    from peft import LoraConfig, inject_adapter_in_model
+    with needs_extra("torch"):
+        from peft import LoraConfig, inject_adapter_in_model
 
     names = [name for name, module in root.named_modules() if _takes_adapter(module)]
     if not names:

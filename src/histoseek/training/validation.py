@@ -10,6 +10,7 @@ from histoseek.encoders.encoder import Settings
 from histoseek.encoders.torch_encoder import TorchEncoder
 from histoseek.evaluation import evaluate
 from histoseek.index import Index
+from histoseek.items import Skipped, read_skipped
 from histoseek.training.towers import with_root
 from histoseek.training.work import Work
 
@@ -18,12 +19,16 @@ SHOWN = (SCORE, "Acc@1", "mMV@5")
 FOLDER = ".validation.index"
 
 
-def validate(work: Work, home: Path) -> dict[str, float]:
-    """Scores of the validation queries, each leaving its own group out, by the same code as `histoseek evaluate`."""
+def validate(work: Work, home: Path) -> tuple[dict[str, float], list[Skipped]]:
+    """Scores of the validation queries, each leaving its own group out, by the same code as `histoseek evaluate`.
+
+    Also gives the images of the validation pool that could not be read.
+    """
     folder = home / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     try:
         index = Index.build(work.plan.data.pool, encoder_of(work), folder)
+        skipped = read_skipped(folder / "skipped.csv")
         report = evaluate(
             index,
             "split = 'val'",
@@ -34,7 +39,7 @@ def validate(work: Work, home: Path) -> dict[str, float]:
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return {name: report.scores[name].value for name in SHOWN}
+    return {name: report.scores[name].value for name in SHOWN}, skipped
 
 
 def encoder_of(work: Work) -> TorchEncoder:

@@ -11,9 +11,18 @@ from numpy.typing import NDArray
 from histoseek.training.learner import NO_TEXT
 
 
-def draw_texts(said: Sequence[Sequence[str]], rng: np.random.Generator) -> tuple[list[str], NDArray[np.int64]]:
-    """Draw a text for each of N views; gives the M distinct texts, and `[N]` which one each view has (−1: none)."""
-    drawn = [str(texts[int(rng.integers(len(texts)))]) if texts else None for texts in said]
+def draw_texts(
+    said: Sequence[Sequence[str]], seed: tuple[int, ...], first: int = 0
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Draw a text for each of N views; gives the M distinct texts, and `[N]` which one each view has (−1: none).
+
+    `first` is the place of the first of these views in the whole batch: with the seed it decides what is drawn, in
+    however many processes.
+    """
+    drawn = []
+    for at, texts in enumerate(said, first):
+        chosen = np.random.default_rng((*seed, at)).integers(len(texts)) if texts else 0
+        drawn.append(texts[int(chosen)] if texts else None)
     distinct = sorted({text for text in drawn if text is not None})
     number = {text: at for at, text in enumerate(distinct)}
     return distinct, np.array([NO_TEXT if text is None else number[text] for text in drawn], np.int64)
