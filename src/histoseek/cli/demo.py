@@ -14,7 +14,7 @@ MARKER = ".histoseek-demo"
 """The file by which a demo knows its own folder again."""
 MARK = "histoseek demo wrote this folder; running it again replaces what it wrote, and nothing else\n"
 WRITTEN = ("sample", "sample.parquet", "demo.index", "hits.png", "words.png", "report", "report.html")
-WORDS = "fat necrosis"
+WORDS = "colonic mucosa"
 COLUMNS = ("rank", "score", "label", "group", "id")
 
 
