@@ -35,6 +35,14 @@ NATURES = {
     "inflammatory": "inflammation",
     "normal": "normal",
 }
+FRAMES = (
+    "a histology image of {}",
+    "a hematoxylin and eosin stained section showing {}",
+    "H&E photomicrograph of {}",
+    "microscopy of tissue with {}",
+)
+"""What people and `histoseek evaluate` put around a name."""
+
 SCALES = {"20x": "high magnification", "5x": "low magnification"}
 STAINS = {"H&E": ("H&E", "hematoxylin and eosin")}
 
@@ -53,6 +61,7 @@ def captions(tile: Mapping[str, object]) -> list[str]:
     if names:
         said += [f"{names[0]}, {name} stain" for name in STAINS.get(stain, (stain,)) if name]
         said += [f"{names[0]}, {scale}"] if scale else []
+    said += [frame.format(name) for frame in FRAMES for name in (*names[:2], *([diagnosis] if diagnosis else []))]
     if not said and stain != "H&E":
         said = [f"{stain} stain"]
     return said

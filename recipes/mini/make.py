@@ -39,16 +39,16 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 FEATURE_TILES = 600
 
 CONFIG = hs.TrainConfig(
-    objectives={"clip": 1.0, "views": 1.0, "supcon": 0.5, "distill": 1.0},
+    objectives={"clip": 1.0, "views": 1.5, "supcon": 0.25, "distill": 1.0},
     mode="full",
-    epochs=4,
+    epochs=2,
     batch=48,
     per_class=4,
     views=2,
     rate=5e-4,
     layer_decay=0.9,
-    ema=0.99,
-    patience=4,
+    ema=0.98,
+    patience=2,
     validation=0.15,
     augmentation=Augmentation(scale=0.4, stain=0.3, transfer=0.5, brightness=0.15),
     save_every=25,

@@ -8,7 +8,7 @@ import pytest
 from histoseek.errors import InputError
 from histoseek.items import Item, Manifest
 from histoseek.training.config import TrainConfig
-from histoseek.training.data import divide
+from histoseek.training.data import check_queries, divide
 
 
 def manifest(n_groups: int = 10, split: str | None = None, **more: object) -> Manifest:
@@ -73,6 +73,25 @@ def test_the_label_may_stand_in_another_column() -> None:
         divide(manifest(), TrainConfig(label="organ"), 64, 0.5)
     data = divide(manifest(extra={"organ": "colon"}), TrainConfig(label="organ"), 64, 0.5)
     assert data.classes == ("colon",)
+
+
+def test_items_without_label_do_not_choose_the_epoch() -> None:
+    items = [replace(item, label=None) if item.id.endswith("-3") else item for item in manifest()]
+    pool = divide(Manifest.from_items(items, "."), TrainConfig(), 64, 0.5).pool
+    assert len(pool) == 30 and None not in pool.table["label"].to_pylist()
+
+
+def test_no_patient_of_the_queries_is_trained_on_or_chooses_the_epoch() -> None:
+    data = divide(manifest(), TrainConfig(validation=0.3), 64, 0.5)
+    for number in range(10):
+        with pytest.raises(InputError, match=f"1 groups .*g{number}"):
+            check_queries(data, manifest().where(group=f"g{number}"))
+    check_queries(data, Manifest.from_items([Item(id="x", path="x.png", group="someone else")], "."))
+    names = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
+    leaky = [replace(item, split=names[int(item.group[1:])]) for item in manifest()]
+    leaky[-1] = replace(leaky[-1], group="g6")
+    with pytest.raises(InputError, match="g6"):
+        divide(Manifest.from_items(leaky, "."), TrainConfig(), 64, 0.5)
 
 
 def test_nothing_to_train_on_or_to_check_with_is_said() -> None:

@@ -573,3 +573,15 @@ def test_senseless_combinations_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Combined(weights, dim=DIM, n_classes=N_CLASSES, settings=settings)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_another_caption_of_the_same_item_is_no_negative(name: str) -> None:
+    """Two views of one unlabelled item drew two of its captions: they belong together as if they had drawn one."""
+    images, texts = random_rows(4, DIM, 1), random_rows(4, DIM, 2)
+    apart = batch_of(images, texts=texts, text_of=codes(0, 1, 2, 3))
+    of_one = batch_of(images, items=codes(0, 0, 1, 2), texts=texts, text_of=codes(0, 1, 2, 3))
+    labelled = batch_of(images, labels=codes(5, 5, -1, -1), texts=texts, text_of=codes(0, 1, 2, 3))
+    losses = [float(built(name)(batch).detach()) for batch in (apart, of_one, labelled)]
+    assert losses[1] == pytest.approx(losses[2], rel=1e-6)
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)

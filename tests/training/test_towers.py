@@ -32,9 +32,10 @@ def test_depth_counts_from_the_top_of_each_tower() -> None:
         *(f"image.model.vision_model.encoder.layers.{n}.mlp.fc1.weight" for n in range(4)),
         *(f"image.model.text_model.encoder.layers.{n}.mlp.fc1.weight" for n in range(2)),
         "image.model.visual_projection.weight",
+        "image.model.text_model.embeddings.token_embedding.weight",
     ]
     depths = list(layer_depths(names).values())
-    assert depths == [0, 1, 2, 3, 4, 3, 4, 5]
+    assert depths == [0, 1, 2, 3, 4, 3, 4, 5, 2]
 
 
 def test_rates_fall_with_depth_and_norms_do_not_decay(clip_model: Path) -> None:

@@ -34,6 +34,10 @@ def train(
     per_class: Annotated[int, typer.Option(help="Items of each class drawn into a batch.")] = 4,
     views: Annotated[int, typer.Option(help="Views of each item.")] = 2,
     rate: Annotated[float | None, typer.Option(help="Learning rate; by mode without it.")] = None,
+    warmup: Annotated[float, typer.Option(help="Part of the steps on which the rate rises.")] = 0.1,
+    decay: Annotated[float, typer.Option(help="Weight decay, kept off biases, norms and positions.")] = 0.05,
+    clip: Annotated[float, typer.Option(help="Largest norm of a gradient.")] = 1.0,
+    max_scale: Annotated[float, typer.Option(help="Largest factor on cosines in clip and siglip.")] = 100.0,
     layer_decay: Annotated[float, typer.Option(help="Factor on the rate for every layer further down.")] = 0.9,
     ema: Annotated[float, typer.Option(help="Decay of averaged weights, as 0.99; 0 for none.")] = 0.0,
     rank: Annotated[int, typer.Option(help="Rank of LoRA's adapters.")] = 8,
@@ -59,7 +63,7 @@ def train(
 ) -> None:
     """Fine-tune an encoder on a manifest; what is written is an encoder folder."""
     from histoseek.items import Manifest
-    from histoseek.training import TrainConfig, augmentation_of
+    from histoseek.training import TrainConfig, augmentation_of, is_first_process
     from histoseek.training import train as run
 
     options: Any = {name: value for name, value in context.params.items() if name in TrainConfig.__dataclass_fields__}
@@ -69,6 +73,9 @@ def train(
     asked = None if queries is None else Manifest.read(queries)
     if dry_run:
         _show_plan(items, config, asked)
+        return
+    if not is_first_process():
+        run(items, out, config, queries=asked, resume=resume)
         return
     with progress("training", "what is done is kept: go on with --resume") as tell:
         done = run(items, out, config, queries=asked, resume=resume, progress=tell)

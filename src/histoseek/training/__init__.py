@@ -6,7 +6,7 @@ with needs_extra("torch"):
     from histoseek.training.augmentation import Augmentation, augmentation_of
     from histoseek.training.config import TrainConfig
     from histoseek.training.plan import Plan, class_rows, describe_plan, make_plan
-    from histoseek.training.run import TrainedRun, train
+    from histoseek.training.run import TrainedRun, is_first_process, train
 
 __all__ = [
     "Augmentation",
@@ -16,6 +16,7 @@ __all__ = [
     "augmentation_of",
     "class_rows",
     "describe_plan",
+    "is_first_process",
     "make_plan",
     "train",
 ]

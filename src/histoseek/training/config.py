@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -72,15 +73,19 @@ class TrainConfig:
         for name in ("epochs", "batch", "per_class", "views", "rank", "patience", "workers", "save_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; give a number of at least 1")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; give a number of at least 0")
         for name in ("decay", "warmup", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name):g}; give a number from 0 to below 1")
         if not 0 < self.layer_decay <= 1 or not 0 < self.validation < 1:
             raise InputError("layer_decay goes from above 0 to 1, and validation lies between 0 and 1")
-        if self.clip <= 0 or self.max_scale < 1 or (self.rate is not None and self.rate <= 0):
+        if not (self.clip > 0 and self.max_scale >= 1 and self.learning_rate > 0):
             raise InputError("rate and clip must be above 0, and max_scale at least 1")
-        if any(weight <= 0 for weight in self.objectives.values()):
+        if not all(0 < weight < math.inf for weight in self.objectives.values()):
             raise InputError("weights of objectives must be above 0; leave an objective out instead")
+        if self.teacher is not None and self.objectives and "distill" not in self.objectives:
+            raise InputError("a teacher is for the objective distill; add it, or leave the teacher out")
 
     @property
     def learning_rate(self) -> float:

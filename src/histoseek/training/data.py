@@ -89,6 +89,7 @@ def _sides(manifest: Manifest, config: TrainConfig) -> tuple[Manifest, Manifest]
     _apart(trained, held)
     val = held.where(split="val")
     if len(val):
+        _apart(val, held.where("split != 'val'"))
         return trained, val
     shares = {"train": 1 - config.validation, "val": config.validation}
     dealt = trained.split(shares, stratify=config.label, seed=config.seed)
@@ -105,12 +106,13 @@ def _apart(trained: Manifest, held: Manifest) -> None:
 
 
 def check_queries(data: TrainingData, queries: Manifest) -> None:
-    """Refuse training on a patient who is among the queries of a later evaluation.
+    """Refuse a patient of a later evaluation's queries who is trained on, or helps to choose the epoch.
 
     Raises:
         InputError: there is one.
     """
     _apart(data.manifest, queries)
+    _apart(data.pool.where(split="val"), queries)
 
 
 def _label_of(item: Item, column: str) -> str | None:
@@ -138,7 +140,8 @@ def _texts(items: tuple[Item, ...], labels: list[str | None], classes: tuple[str
 
 
 def _pool(train: Manifest, val: Manifest, config: TrainConfig) -> Manifest:
-    """Validation queries and, as their gallery, a sample of the training items."""
+    """Validation queries and, as their gallery, a sample of the training items; those with a label alone can answer."""
+    train, val = train.where(f"{config.label} IS NOT NULL"), val.where(f"{config.label} IS NOT NULL")
     rng = np.random.default_rng(config.seed)
     kept = np.sort(rng.permutation(len(train))[:GALLERY])
     gallery = train.table.take(pa.array(kept))

@@ -11,10 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from histoseek.encoders import export_encoder
 from histoseek.encoders.encoder import EncoderCard, Settings
 from histoseek.encoders.encoder_json import FILE_NAME
 from histoseek.encoders.huggingface import save_folder
+from histoseek.encoders.licences import commercial_use
 from histoseek.encoders.loading import MODEL_DIR
 from histoseek.encoders.torch_encoder import TorchEncoder
 from histoseek.items import written_whole
@@ -36,6 +39,7 @@ def leave_encoder(
     put_weights(root, read_checkpoint(path)[0], path)
     root = copy.deepcopy(root).to("cpu")
     merge_adapters(root)
+    _keep_scale(work, root)
     base = work.plan.base.encoder
     towers = with_root(work.towers, root)
     card = _card(work, home.resolve().name)
@@ -52,6 +56,14 @@ def leave_encoder(
     (home / DRAFT).rmdir()
 
 
+def _keep_scale(work: Work, root: nn.Module) -> None:
+    """Write the learnt factor on cosines into a model that has a place for it: the next run starts from there."""
+    learnt = [value for name, value in work.learner.objective.named_parameters() if name.endswith("log_scale")]
+    for name, weight in root.named_parameters():
+        if learnt and name.rpartition(".")[2] == "logit_scale":
+            weight.data.fill_(float(learnt[0]))
+
+
 def versions() -> dict[str, str]:
     """Versions of what training rests on."""
     return {name: version(name) for name in ("torch", "transformers", "accelerate", "peft", "pytorch-metric-learning")}
@@ -61,7 +73,9 @@ def _card(work: Work, name: str) -> EncoderCard:
     base, facts = work.plan.base.card, work.plan.data.manifest.facts
     dataset = str(facts.get("dataset") or "a manifest of one's own")
     about = f"{base.name} trained on {dataset} ({work.plan.config.mode}: {', '.join(work.plan.config.objectives)})"
-    return replace(base, name=name, source="", about=about, folder="", gated=False)
+    may = commercial_use(str(facts.get("licence") or ""))
+    commercial = False if False in (base.commercial_use, may) else base.commercial_use and may
+    return replace(base, name=name, source="", about=about, folder="", gated=False, commercial_use=commercial)
 
 
 def _card_text(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_gather
 
 from histoseek.training.objectives import Batch, Combined
 
@@ -56,10 +56,28 @@ class Learner(nn.Module):  # type: ignore[misc]
         if views.tokens is None:
             return None
         if not len(views.tokens["input_ids"]):
-            return torch.zeros_like(images)
+            return images * 0  # on the graph: every process must take part in the gathering's way back
         vectors = nn.functional.normalize(self.root["text"](**views.tokens).float(), dim=-1)
         has_text = (views.text_of != NO_TEXT)[:, None]
         return torch.where(has_text, vectors[views.text_of.clamp(min=0)], torch.zeros_like(images))
+
+
+class _Gather(torch.autograd.Function):  # type: ignore[misc]
+    """All processes' parts, one after the other, with the gradient that each part has in all processes' losses."""
+
+    @staticmethod
+    def forward(ctx: Any, part: torch.Tensor) -> torch.Tensor:
+        """Join parts `[N, …]` to `[world × N, …]`."""
+        parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, part)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        """Sum over processes, and take this one's part."""
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def _gathered(batch: Batch, readable: torch.Tensor) -> tuple[Batch, torch.Tensor]:
@@ -71,10 +89,10 @@ def _gathered(batch: Batch, readable: torch.Tensor) -> tuple[Batch, torch.Tensor
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return batch, readable
     joined = {
-        field.name: None if (part := getattr(batch, field.name)) is None else torch.cat(all_gather(part.contiguous()))
+        field.name: None if (part := getattr(batch, field.name)) is None else _Gather.apply(part.contiguous())
         for field in fields(batch)
     }
-    return Batch(**joined), torch.cat(all_gather(readable.to(torch.uint8))).bool()
+    return Batch(**joined), _Gather.apply(readable.to(torch.uint8)).bool()
 
 
 def _kept(batch: Batch, readable: torch.Tensor) -> Batch:

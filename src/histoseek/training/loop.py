@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from numpy.typing import NDArray
 from PIL import Image
 
 from histoseek.encoders import Encoder
 from histoseek.encoders.pixels import normalised
 from histoseek.errors import HistoseekError, InputError
-from histoseek.items import Skipped
+from histoseek.items import Skipped, read_skipped, write_skipped
 from histoseek.training.batches import shard
 from histoseek.training.checkpoints import (
     BEST,
@@ -34,6 +34,7 @@ from histoseek.training.checkpoints import (
 from histoseek.training.journal import BEFORE, Journal
 from histoseek.training.learner import Views
 from histoseek.training.pictures import Seen, read_batches
+from histoseek.training.plan import WORDED
 from histoseek.training.towers import set_training
 from histoseek.training.validation import SCORE, validate
 from histoseek.training.wording import code_of, draw_texts
@@ -41,6 +42,7 @@ from histoseek.training.work import Work
 
 Tell = Callable[[int, int], None]
 
+SKIPPED_FILE = "skipped.csv"
 NO_LEARNING_LEFT = 0.01
 """The cosine ends at this part of the highest learning rate."""
 
@@ -55,14 +57,16 @@ def run_epochs(
         HistoseekError: the loss is no number any more.
     """
     plan = work.plan
-    skipped: dict[str, Skipped] = {}
+    unread = _already_skipped(home)
     if place.step == 0 and work.is_main:
-        scores, unread = validate(work, home)
+        scores, found = validate(work, home)
         journal.epoch(Place(epoch=BEFORE), scores)
-        skipped |= {one.id: one for one in unread}
+        unread |= {one.id: one for one in found}
     while place.epoch < plan.config.epochs and place.epoch - 1 - place.best_epoch < plan.config.patience:
+        n_read = 0
         for seen in _batches_left(work, place):
-            skipped |= {one.id: one for one in seen.skipped}
+            n_read += int(seen.readable.sum())
+            unread |= {one.id: one for one in seen.skipped}
             place = replace(place, step=place.step + 1)
             losses = _step(work, seen, place.step)
             if work.is_main:
@@ -71,8 +75,25 @@ def run_epochs(
                 save_last(work, home, place)
             if tell is not None:
                 tell(place.step, plan.n_steps)
+        if not n_read and unread:
+            raise InputError(f"not one image could be read; the first: {next(iter(unread.values())).reason}")
+        unread = _shared(work, home, unread)
         place = _close_epoch(work, home, journal, place)
-    return place, list(skipped.values())
+    return place, list(unread.values())
+
+
+def _already_skipped(home: Path) -> dict[str, Skipped]:
+    """What an earlier part of the run could not read."""
+    path = home / SKIPPED_FILE
+    return {one.id: one for one in read_skipped(path)} if path.is_file() else {}
+
+
+def _shared(work: Work, home: Path, unread: dict[str, Skipped]) -> dict[str, Skipped]:
+    """What any process could not read so far, written down for a resumed run too."""
+    everywhere = {one.id: one for one in gather_object(list(unread.values()))}
+    if work.is_main:
+        write_skipped(home / SKIPPED_FILE, everywhere.values())
+    return everywhere
 
 
 def _batches_left(work: Work, place: Place) -> Iterator[Seen]:
@@ -93,8 +114,6 @@ def _batches_left(work: Work, place: Place) -> Iterator[Seen]:
 def _step(work: Work, seen: Seen, step: int) -> dict[str, float]:
     """Take one step; gives the loss and its parts."""
     plan = work.plan
-    if not seen.readable.any():
-        raise InputError(f"not one image of a batch could be read; the first: {seen.skipped[0].reason}")
     # Dropout draws from a seed of its own at every step, so that a resumed run draws the same.
     seed = np.random.SeedSequence((plan.config.seed, step, work.accelerator.process_index))
     torch.manual_seed(int(seed.generate_state(1)[0]))
@@ -102,12 +121,13 @@ def _step(work: Work, seen: Seen, step: int) -> dict[str, float]:
         group["lr"] = group["top"] * schedule(step, plan.n_steps, plan.config.warmup)
     set_training(work.learner.root)
     try:
+        views = views_of(work, seen, step)
         with work.accelerator.autocast():
-            loss, parts = work.model(views_of(work, seen, step))
+            loss, parts = work.model(views)
         work.optimizer.zero_grad(set_to_none=True)
         work.accelerator.backward(loss)
-        work.accelerator.clip_grad_norm_(work.learner.parameters(), plan.config.clip)
-        _check_finite(loss, step)
+        norm = work.accelerator.clip_grad_norm_(work.learner.parameters(), plan.config.clip)
+        _check_finite({"loss": loss, "gradient": norm}, step)
         work.optimizer.step()
     except (RuntimeError, MemoryError) as error:
         if not _is_memory(error):
@@ -121,10 +141,11 @@ def _step(work: Work, seen: Seen, step: int) -> dict[str, float]:
     return {"loss": float(loss.detach())} | {name: float(part) for name, part in parts.items()}
 
 
-def _check_finite(loss: torch.Tensor, step: int) -> None:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise HistoseekError(f"training stopped at step {step}: the loss is {value}; lower --rate and train anew")
+def _check_finite(numbers: Mapping[str, torch.Tensor | None], step: int) -> None:
+    for name, number in numbers.items():
+        value = 0.0 if number is None else float(number.detach())
+        if not math.isfinite(value):
+            raise HistoseekError(f"training stopped at step {step}: the {name} is {value}; lower --rate and train anew")
 
 
 def _is_memory(error: BaseException) -> bool:
@@ -154,10 +175,10 @@ def views_of(work: Work, seen: Seen, step: int) -> Views:
         "items": numbers,
         "readable": np.repeat(seen.readable, n_views),
     }
-    words = work.towers.words
+    words = work.towers.words if any(name in plan.config.objectives for name in WORDED) else None
     texts: list[str] = []
     text_of = np.full(len(numbers), -1, np.int64)
-    if words is not None and work.towers.text is not None:
+    if words is not None:
         first = work.accelerator.process_index * len(numbers)
         texts, text_of = draw_texts([data.texts[number] for number in numbers], (plan.config.seed, step), first)
     codes = np.array([code_of(text) for text in texts] + [-1], np.int64)[text_of]

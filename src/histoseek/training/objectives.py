@@ -98,7 +98,7 @@ def limited_scale(log_scale: nn.Parameter, largest: float) -> Tensor:
 def with_texts(batch: Batch, name: str) -> tuple[Tensor, Tensor, Tensor]:
     """The views that have a text, the text of each, both [V, D], and which pairs belong together, [V, V].
 
-    View i and the text of view j do where i and j have the same text, or the same label.
+    View i and the text of view j do where i and j have the same text, the same label, or are of the same item.
     """
     if batch.texts is None or batch.text_of is None:
         raise InputError(
@@ -107,7 +107,8 @@ def with_texts(batch: Batch, name: str) -> tuple[Tensor, Tensor, Tensor]:
         )
     has_text = batch.text_of >= 0
     rows, labels = batch.text_of[has_text], batch.labels[has_text]
-    return batch.images[has_text], batch.texts[rows], _same(rows) | (_same(labels) & (labels >= 0))
+    together = _same(rows) | _same(batch.items[has_text]) | (_same(labels) & (labels >= 0))
+    return batch.images[has_text], batch.texts[rows], together
 
 
 def _same(codes: Tensor) -> Tensor:

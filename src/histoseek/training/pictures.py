@@ -121,7 +121,16 @@ def sample_views(
 ) -> Iterator[NDArray[np.uint8]]:
     """Unchanged views of up to `n` items, for the statistics that colour transfer draws from."""
     rng = np.random.default_rng(seed)
-    for number in np.sort(rng.permutation(len(items))[:n]):
-        found = _look(manifest, items[number], sight, (seed, int(number)))
-        if not isinstance(found, Skipped):
+    chosen = np.sort(rng.permutation(len(items))[:n])
+    looks = (_look(manifest, items[number], sight, (seed, int(number))) for number in chosen)
+    n_read, reason = 0, ""
+    for found in looks:
+        if isinstance(found, Skipped):
+            reason = reason or found.reason
+        else:
+            n_read += 1
             yield found[0]
+    if not n_read:
+        raise InputError(
+            f"not one of {len(chosen)} images could be read; the first: {reason}; if they moved, say where with --root"
+        )

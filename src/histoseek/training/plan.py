@@ -20,6 +20,9 @@ from histoseek.training.objectives import OBJECTIVES
 from histoseek.training.starting import Base, open_base
 from histoseek.training.towers import count_parameters, prepare_towers, root_of
 
+WITHOUT_EFFECT = ("workers", "save_every", "base")
+"""Settings that may change when a run is resumed: `base` stands in the digest by its fingerprint."""
+
 WORDED = ("clip", "siglip")
 """Objectives that need a text tower and texts."""
 
@@ -51,7 +54,9 @@ class Plan:
     @property
     def digest(self) -> str:
         """What tells this run from any other: its settings, its items and its base."""
-        content = [self.config.plain(), self.data.manifest.digest, self.base.encoder.fingerprint.digest]
+        settings = {name: value for name, value in self.config.plain().items() if name not in WITHOUT_EFFECT}
+        items = [self.data.manifest.digest, self.data.pool.digest]
+        content = [settings, items, self.base.encoder.fingerprint.digest]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -112,6 +117,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "training groups": len(set(data.groups.tolist())),
         "items without label": int((data.labels < 0).sum()),
         "items with texts": sum(1 for texts in data.texts if texts),
+        "words": _words_after(plan),
         "validation queries": len(queries),
         "validation groups": len(set(queries.table["group"].to_pylist())),
         "batch": f"{plan.batches.batch} items × {config.views} views",
@@ -127,6 +133,15 @@ def class_rows(plan: Plan) -> list[dict[str, Any]]:
     data = plan.data
     labels = [None if code < 0 else data.classes[code] for code in data.labels]
     return class_group_table(labels, [item.group for item in data.items])
+
+
+def _words_after(plan: Plan) -> str:
+    """What training does to searching by words."""
+    if not plan.base.card.has_text:
+        return "none: the base has no text tower"
+    if any(name in plan.config.objectives for name in WORDED):
+        return "trained along"
+    return "not trained: views move away from the words; add the objective clip to search by words"
 
 
 def _n_trained(plan: Plan) -> int:

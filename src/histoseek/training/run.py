@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 
 from histoseek.encoders.encoder_json import FILE_NAME
 from histoseek.errors import InputError
-from histoseek.items import Manifest, Skipped, write_skipped, written_whole
+from histoseek.items import Manifest, Skipped, written_whole
 from histoseek.training.checkpoints import DIR, LAST, Place
 from histoseek.training.config import TrainConfig
 from histoseek.training.finishing import leave_encoder
@@ -74,11 +75,15 @@ def train(
     finally:
         journal.close()
     if work.is_main:
-        write_skipped(home / "skipped.csv", skipped)
         _end(home, work, place, facts)
     work.accelerator.wait_for_everyone()
     base, best = _scores(home, BEFORE), _scores(home, place.best_epoch)
     return TrainedRun(home, base, best, place.best_epoch, tuple(skipped))
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks and writes, as the launcher of several says."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _claim(home: Path, resume: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ def parameter_groups(root: nn.Module, config: TrainConfig) -> list[dict[str, Any
 
 
 def layer_depths(names: Iterable[str]) -> dict[str, int]:
-    """How high each parameter stands: 0 for embeddings and stems, the most for all that follows the blocks.
+    """How high each parameter stands: embeddings and stems below the first block, all that follows the blocks on top.
 
     Blocks are counted from the top of their own tower, so that towers of different height end alike.
     """
@@ -86,9 +87,17 @@ def layer_depths(names: Iterable[str]) -> dict[str, int]:
     for name, match in found.items():
         if match:
             depths[name] = highest - 1 - (tops[match[1]] - int(match[2]))
+        elif tops and BELOW_BLOCKS.search(name):
+            own = max(tops, key=lambda prefix: _parts_shared(prefix, name))
+            depths[name] = highest - 2 - tops[own]
         else:
-            depths[name] = 0 if BELOW_BLOCKS.search(name) else highest
+            depths[name] = highest
     return depths
+
+
+def _parts_shared(one: str, two: str) -> int:
+    """How many parts two dotted names have in common from the left."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one.split("."), two.split("."), strict=False)))
 
 
 def count_parameters(root: nn.Module) -> tuple[int, int]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
 
 from histoseek.encoders import Encoder, load_encoder
@@ -22,6 +24,7 @@ from histoseek.training.plan import WORDED, Plan
 from histoseek.training.towers import averaged, parameter_groups, prepare_towers, root_of
 
 PALETTE_VIEWS = 512
+WAIT = timedelta(hours=12)
 SCALE_RATE = 1e-3
 """Learning rate of temperatures and biases."""
 
@@ -58,9 +61,14 @@ def set_up(plan: Plan) -> Work:
     """Build the networks, the optimizer and what the views need."""
     config, base = plan.config, plan.base.encoder
     torch.manual_seed(config.seed)
+    AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),  # encoders know these two
         mixed_precision="bf16" if config.precision == "bf16" else "no",
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+            InitProcessGroupKwargs(timeout=WAIT),  # the others wait while the first validates and exports
+        ],
     )
     shard(plan.data.rows[: plan.batches.batch], accelerator.process_index, accelerator.num_processes)  # or a sentence
     towers = prepare_towers(base.towers, base.card.dim, config.mode, config.rank)
