@@ -27,6 +27,7 @@ from histoseek.encoders.encoder_json import read_description, write_description
 from histoseek.encoders.loading import MODEL_DIR
 from histoseek.items import sha256_of
 from histoseek.training.checkpoints import DIR, LAST, read_checkpoint, under
+from histoseek.training.run import RUN_FILE
 
 LEAST_VALUES = 256
 """Smaller tensors stay as they are."""
@@ -34,7 +35,7 @@ LEAST_VALUES = 256
 PX, MPP = 160, 0.8
 NAME = "mini"
 LICENCE = "Apache-2.0 (weights: from EfficientNet-Lite0, Apache-2.0, trained on Pathology Atlas tiles, MIT)"
-ABOUT = "small dual encoder for histology: EfficientNet-Lite0 and a two-layer text tower, trained on 94 teaching cases"
+ABOUT = "small dual encoder for histology: EfficientNet-Lite0 and a two-layer text tower, trained on {} teaching cases"
 
 
 def main() -> None:
@@ -74,7 +75,15 @@ def pack(run: Path, folder: Path, takes_last: bool) -> None:
     for name in (described.image, described.text.model if described.text else None):
         if name is not None:
             halve_onnx(folder / name)
-    card = replace(described.card, name=NAME, licence=LICENCE, commercial_use=True, about=ABOUT, source="recipes/mini")
+    n_cases = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))["plan"]["training groups"]
+    card = replace(
+        described.card,
+        name=NAME,
+        licence=LICENCE,
+        commercial_use=True,
+        about=ABOUT.format(n_cases),
+        source="recipes/mini",
+    )
     digests = {name: sha256_of(folder / name) for name in described.sha256}
     write_description(folder, replace(described, card=card, sha256=digests))
 

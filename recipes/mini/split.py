@@ -25,7 +25,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds atlas/")
     parser.add_argument("--write", action="store_true", help="write the list instead of checking it")
+    parser.add_argument("--filter", action="store_true", help="print the filter that keeps the held-out cases")
     asked = parser.parse_args()
+    if asked.filter:
+        print('"group" IN (\'' + "', '".join(held_out()) + "')")
+        return
     organs = organs_of(asked.data / "atlas" / "tiles.csv")
     chosen = choose(organs)
     if asked.write:

@@ -8,18 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import histoseek as hs
 from histoseek.encoders import load_encoder
 from histoseek.errors import EncoderError, HistoseekError, InputError
 from histoseek.items import Manifest
-from histoseek.training import Augmentation, TrainConfig, train
+from histoseek.training import Augmentation, TrainConfig, loop, train
 from histoseek.training.augmentation import NONE
 from histoseek.training.starting import open_base
 from histoseek.training.towers import count_parameters, root_of
@@ -205,10 +207,6 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_sentence(
 def test_lack_of_memory_names_the_flag(
     tissue: Manifest, clip_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
-    from histoseek.training import loop
-
     def too_much(*_: object) -> None:
         torch.empty(2**50)
 
@@ -248,20 +246,74 @@ def test_a_finished_or_foreign_folder_is_not_written_into(tissue: Manifest, clip
         train(tissue, tmp_path / "run", config(clip_model, epochs=1), resume=True)
 
 
-@pytest.mark.usefixtures("without_export")
-def test_resume_with_other_settings_is_refused(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
+def stop_at(step: int) -> Callable[[int, int], None]:
     def stop(done: int, _: int) -> None:
-        if done == 3:
+        if done == step:
             raise KeyboardInterrupt
 
+    return stop
+
+
+@pytest.mark.usefixtures("without_export")
+def test_resume_with_other_settings_is_refused(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(tissue, tmp_path / "run", config(clip_model), progress=stop)
+        train(tissue, tmp_path / "run", config(clip_model), progress=stop_at(3))
     with pytest.raises(InputError, match="--resume"):
         train(tissue, tmp_path / "run", config(clip_model))
     with pytest.raises(InputError, match="other settings"):
         train(tissue, tmp_path / "run", config(clip_model, rate=2e-3), resume=True)
-    train(tissue, tmp_path / "run", config(clip_model), resume=True)
+    train(tissue, tmp_path / "run", config(clip_model, workers=3), resume=True)
     assert [line["step"] for line in curve(tmp_path / "run")] == list(range(1, len(curve(tmp_path / "run")) + 1))
+
+
+@pytest.mark.usefixtures("without_export")
+@pytest.mark.parametrize("mode", ["head", "lora"])
+def test_adapters_heads_and_proxies_go_on_from_a_checkpoint(
+    mode: str, tissue: Manifest, resnet_model: Path, tmp_path: Path
+) -> None:
+    settings = config(resnet_model, mode=mode, objectives={"proxy-anchor": 1.0}, rate=1e-2)
+    train(tissue, tmp_path / "whole", settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(tissue, tmp_path / "cut", settings, progress=stop_at(7))
+    train(tissue, tmp_path / "cut", settings, resume=True)
+    whole, cut = curve(tmp_path / "whole"), curve(tmp_path / "cut")
+    assert [line["loss"] for line in cut] == pytest.approx([line["loss"] for line in whole], rel=1e-5)
+
+
+def scores_in_turn(monkeypatch: pytest.MonkeyPatch, *scores: float) -> None:
+    """Validation says these, one after the other: that of the base, then those of the epochs."""
+    left = iter(scores)
+    monkeypatch.setattr(loop, "validate", lambda *_: ({"mAP@10": next(left)}, []))
+
+
+@pytest.mark.usefixtures("without_export")
+def test_training_stops_when_it_no_longer_gets_better(
+    tissue: Manifest, resnet_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores_in_turn(monkeypatch, 0.1, 0.2, 0.5, 0.4, 0.5, 0.9)
+    done = train(tissue, tmp_path / "run", config(resnet_model, epochs=9, patience=2))
+    assert done.best_epoch == 1 and done.best_scores == {"mAP@10": 0.5} and done.is_better
+    assert max(line["epoch"] for line in curve(tmp_path / "run")) == 3
+
+
+def test_the_best_weights_are_the_ones_left_behind(
+    tissue: Manifest, resnet_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores_in_turn(monkeypatch, 0.1, 0.5, 0.2, 0.3)
+    train(tissue, tmp_path / "run", config(resnet_model, epochs=3))
+    left = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    best, last = (
+        load_file(tmp_path / "run" / "checkpoints" / name) for name in ("best.safetensors", "last.safetensors")
+    )
+    name = next(name for name in best if name.endswith("embedder.embedder.convolution.weight"))
+    kept = left[name.removeprefix("image.model.")]
+    assert (kept == best[name]).all() and not (kept == last[f"weights/root.{name}"]).all()
+
+
+@pytest.mark.slow
+def test_mini_can_be_trained_further(tissue: Manifest, tmp_path: Path) -> None:
+    train(tissue, tmp_path / "run", TrainConfig(mode="head", epochs=1, batch=6, per_class=2, workers=1))
+    assert load_encoder(tmp_path / "run").embed_texts(["gland"]).shape == (1, 256)
 
 
 def test_words_are_refused_where_there_is_no_text_tower(tissue: Manifest, resnet_model: Path, tmp_path: Path) -> None:

@@ -10,6 +10,11 @@ import typer
 from histoseek.cli.output import counted, note, progress, say, show_rows
 from histoseek.errors import InputError
 
+OBJECTIVES = (
+    "clip, siglip, supcon, views, multi-similarity, triplet, proxy-anchor or distill; again for more, with a weight as "
+    "in supcon=0.5. Without it: clip and supcon, or supcon alone where there are no words."
+)
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the verb."""
@@ -21,13 +26,7 @@ def train(
     manifest: Annotated[Path, typer.Argument(help="A manifest with labels, captions, or both.")],
     out: Annotated[Path, typer.Option("--out", help="The folder of the run: an encoder folder when it is done.")],
     base: Annotated[str, typer.Option(help="mini, hf:NAME, a model folder, or an earlier run.")] = "mini",
-    objective: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="clip, siglip, supcon, views, multi-similarity, triplet, proxy-anchor or distill; again for more, "
-            "with a weight as in supcon=0.5. Without it: clip and supcon, or supcon alone where there are no words."
-        ),
-    ] = None,
+    objective: Annotated[list[str] | None, typer.Option(help=OBJECTIVES)] = None,
     mode: Annotated[str, typer.Option(help="What is trained: head, lora or full.")] = "lora",
     epochs: Annotated[int, typer.Option(help="Epochs at most.")] = 10,
     batch: Annotated[int, typer.Option(help="Items a batch, over all processes.")] = 32,
@@ -63,8 +62,7 @@ def train(
 ) -> None:
     """Fine-tune an encoder on a manifest; what is written is an encoder folder."""
     from histoseek.items import Manifest
-    from histoseek.training import TrainConfig, augmentation_of, is_first_process
-    from histoseek.training import train as run
+    from histoseek.training import TrainConfig, augmentation_of
 
     options: Any = {name: value for name, value in context.params.items() if name in TrainConfig.__dataclass_fields__}
     options["augmentation"] = augmentation_of(_numbers(augment, "augment"))
@@ -74,11 +72,19 @@ def train(
     if dry_run:
         _show_plan(items, config, asked)
         return
+    _train(items, out, config, asked, resume)
+
+
+def _train(items: Any, out: Path, config: Any, queries: Any, resume: bool) -> None:
+    """Train with a progress bar and say what came of it; of several processes only the first speaks."""
+    from histoseek.training import is_first_process
+    from histoseek.training import train as run
+
     if not is_first_process():
-        run(items, out, config, queries=asked, resume=resume)
+        run(items, out, config, queries=queries, resume=resume)
         return
     with progress("training", "what is done is kept: go on with --resume") as tell:
-        done = run(items, out, config, queries=asked, resume=resume, progress=tell)
+        done = run(items, out, config, queries=queries, resume=resume, progress=tell)
     rows = [
         {"validation": name, "base": done.base_scores.get(name), "trained": value}
         for name, value in done.best_scores.items()
