@@ -34,6 +34,11 @@ LEAST_VALUES = 256
 
 PX, MPP = 160, 0.8
 NAME = "mini"
+README = """---
+license: apache-2.0
+---
+The network behind `mini`, from which `histoseek train --base mini` starts; `encoder.json` above says what it is.
+"""
 LICENCE = "Apache-2.0 (weights: from EfficientNet-Lite0, Apache-2.0, trained on Pathology Atlas tiles, MIT)"
 ABOUT = "small dual encoder for histology: EfficientNet-Lite0 and a two-layer text tower, trained on {} teaching cases"
 
@@ -69,6 +74,7 @@ def pack(run: Path, folder: Path, takes_last: bool) -> None:
     how = json.loads((model / "preprocessor_config.json").read_text(encoding="utf-8"))
     how |= {"size": {"height": PX, "width": PX}, "crop_size": {"height": PX, "width": PX}}
     (model / "preprocessor_config.json").write_text(json.dumps(how, indent=2), encoding="utf-8")
+    (model / "README.md").write_text(README, encoding="utf-8")
     export_encoder(load_encoder(model, mpp=MPP), folder)
     model.rename(folder / MODEL_DIR)
     described = read_description(folder)

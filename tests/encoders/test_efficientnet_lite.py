@@ -34,5 +34,5 @@ def test_it_loads_from_a_folder_in_the_hubs_format(tmp_path: Path) -> None:
     view = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     with torch.inference_mode():
         pixels = torch.from_numpy(view).permute(2, 0, 1)[None].float() / 255
-        expected = torch.nn.functional.normalize(model(pixel_values=pixels).pooler_output, dim=-1)
-    np.testing.assert_allclose(encoder.embed_images([view]), expected.numpy(), atol=1e-5)
+        features = model(pixel_values=pixels).pooler_output.double()  # small: nothing has trained these norms
+    np.testing.assert_allclose(encoder.embed_images([view]), (features / features.norm()).numpy(), atol=1e-5)

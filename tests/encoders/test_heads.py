@@ -16,8 +16,8 @@ from tests.encoders.tiny_models import DIM, save_clip
 def test_heads_beside_the_weights_are_put_on_and_count_into_the_fingerprint(tmp_path: Path) -> None:
     folder = save_clip(tmp_path)
     before = load_encoder(folder)
-    turn = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(1)))[0]
-    save_file({"image": turn, "text": turn}, folder / HEADS)
+    turn = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(1)))[0].contiguous()
+    save_file({"image": turn, "text": turn.clone()}, folder / HEADS)
     after = load_encoder(folder)
     view = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     np.testing.assert_allclose(after.embed_images([view]), before.embed_images([view]) @ turn.numpy().T, atol=1e-5)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from histoseek.encoders import Settings, describe, known_encoders, load_encoder, loading
+from histoseek.encoders.bundled import BUNDLED
 from histoseek.encoders.color import ColorEncoder
 from histoseek.errors import EncoderError
 
@@ -34,7 +35,7 @@ def test_importing_the_room_loads_nothing_heavy() -> None:
         ("hf:", "hf:ORGANISATION/MODEL"),
         ("color:x", "see `histoseek encoders list`"),
         ("nothing/like/this", "the path of an encoder folder"),
-        ("", "Histoseek loads color"),
+        ("", "Histoseek loads mini, color"),
     ],
 )
 def test_an_unknown_name_is_met_with_what_exists(name: str, hint: str) -> None:
@@ -110,7 +111,7 @@ def test_known_encoders_are_loadable_names() -> None:
     cards = known_encoders()
     assert len({card.name for card in cards}) == len(cards)
     for card in cards:
-        assert card.name.partition(":")[0] in loading.FAMILIES
+        assert card.name in BUNDLED or card.name.partition(":")[0] in loading.FAMILIES
         assert card.licence
         assert card.dim > 0
         assert card.commercial_use is not None or "MIT" not in card.licence.split()[-1]

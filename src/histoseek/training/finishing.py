@@ -61,7 +61,7 @@ def _keep_scale(work: Work, root: nn.Module) -> None:
     learnt = [value for name, value in work.learner.objective.named_parameters() if name.endswith("log_scale")]
     for name, weight in root.named_parameters():
         if learnt and name.rpartition(".")[2] == "logit_scale":
-            weight.data.fill_(float(learnt[0]))
+            weight.data.fill_(float(learnt[0].detach()))
 
 
 def versions() -> dict[str, str]:
