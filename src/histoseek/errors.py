@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class HistoseekError(Exception):
     """Any failure that Histoseek foresees; `exit_code` is what the command line ends with."""
@@ -31,7 +34,29 @@ class DamagedError(HistoseekError):
     exit_code = 4
 
 
+class MissingExtraError(HistoseekError):
+    """A package is missing that an extra of the installation brings."""
+
+
 class Interrupted(HistoseekError):
     """The user stopped a long piece of work; what was committed is kept."""
 
     exit_code = 130
+
+
+@contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Turn the import error of a package that an extra brings into a sentence that names the extra.
+
+    Raises:
+        MissingExtraError: the package is missing.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "histoseek":
+            raise
+        raise MissingExtraError(
+            f"this needs the {name} extra ({package or error} is missing): pip install 'histoseek[{name}]'"
+        ) from error

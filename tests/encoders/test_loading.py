@@ -10,7 +10,7 @@ import pytest
 from histoseek.encoders import Settings, describe, known_encoders, load_encoder, loading
 from histoseek.encoders.bundled import BUNDLED
 from histoseek.encoders.color import ColorEncoder
-from histoseek.errors import EncoderError
+from histoseek.errors import EncoderError, MissingExtraError
 
 
 def outsider(rest: str, settings: Settings) -> ColorEncoder:
@@ -55,7 +55,7 @@ def test_a_folder_of_open_clip_is_recognised(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "open_clip_config.json").write_text("{}")
     monkeypatch.setitem(sys.modules, "open_clip", None)
     monkeypatch.delitem(sys.modules, "histoseek.encoders.openclip", raising=False)
-    with pytest.raises(EncoderError, match="needs the openclip extra"):
+    with pytest.raises(MissingExtraError, match="needs the openclip extra"):
         load_encoder(tmp_path)
 
 

@@ -11,8 +11,9 @@ from typing import Literal
 from histoseek.datasets.columns import ItemRow, item_rows
 from histoseek.datasets.dataset import Dataset, Scan
 from histoseek.datasets.tables import CsvTable, read_csv
-from histoseek.datasets.walk import IMAGE_SUFFIXES, SLIDE_SUFFIXES, Walk, name_of, walk
+from histoseek.datasets.walk import IMAGE_SUFFIXES, Walk, name_of, walk
 from histoseek.errors import InputError
+from histoseek.imaging import SLIDE_SUFFIXES
 from histoseek.items import Item
 
 SPLITS = {

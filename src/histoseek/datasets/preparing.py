@@ -13,9 +13,8 @@ import histoseek
 from histoseek.datasets.dataset import Dataset, Scan
 from histoseek.datasets.known import find_dataset
 from histoseek.datasets.summary import Summary, summarise
-from histoseek.datasets.walk import SLIDE_SUFFIXES
 from histoseek.errors import ImageError, InputError
-from histoseek.imaging import read_size
+from histoseek.imaging import SLIDE_SUFFIXES, read_size
 from histoseek.items import MPP_RANGE, Item, Manifest, Skipped, sha256_of
 
 Progress = Callable[[int, int], None]

@@ -7,12 +7,10 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from histoseek.imaging import SLIDE_SUFFIXES
 from histoseek.items import Skipped
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
-SLIDE_SUFFIXES = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm"})
-"""Whole slides: listed as items, not opened here."""
-
 DEBRIS = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"})
 """Names, in lower case, that zips and file managers leave behind; names that start with a dot go too."""
 

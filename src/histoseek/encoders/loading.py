@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
@@ -14,7 +13,7 @@ from histoseek.encoders.bundled import BUNDLED
 from histoseek.encoders.encoder import Encoder, Precision, Settings
 from histoseek.encoders.encoder_json import FILE_NAME
 from histoseek.encoders.known import known_encoders
-from histoseek.errors import EncoderError
+from histoseek.errors import EncoderError, needs_extra
 
 if TYPE_CHECKING:
     from histoseek.encoders.torch_encoder import TorchEncoder
@@ -134,24 +133,6 @@ FAMILIES = {
     "hf": BuiltIn(_huggingface, "hf:ORGANISATION/MODEL"),
     "openclip": BuiltIn(_openclip, "openclip:MODEL/CHECKPOINT"),
 }
-
-
-@contextmanager
-def needs_extra(name: str) -> Iterator[None]:
-    """Turn the import error of a package that an extra brings into a sentence that names the extra.
-
-    Raises:
-        EncoderError: the package is missing.
-    """
-    try:
-        yield
-    except ImportError as error:
-        package = (error.name or "").partition(".")[0]
-        if package == "histoseek":
-            raise
-        raise EncoderError(
-            f"this needs the {name} extra ({package or error} is missing): pip install 'histoseek[{name}]'"
-        ) from error
 
 
 def _outsiders() -> tuple[EntryPoint, ...]:

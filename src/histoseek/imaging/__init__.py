@@ -1,16 +1,30 @@
 """Pixels at a place and a scale."""
 
 from histoseek.imaging.flat import FORMATS, MAX_PIXELS, FlatImage, image_of, open_flat, read_size
+from histoseek.imaging.opening import (
+    SLIDE_SUFFIXES,
+    TIFF_SUFFIXES,
+    OpenReaders,
+    open_pixels,
+    open_slide,
+)
+from histoseek.imaging.pyramid import Interpolation
 from histoseek.imaging.views import Reader, ViewPlan, plan_views, read_views, scale_of
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "SLIDE_SUFFIXES",
+    "TIFF_SUFFIXES",
     "FlatImage",
+    "Interpolation",
+    "OpenReaders",
     "Reader",
     "ViewPlan",
     "image_of",
     "open_flat",
+    "open_pixels",
+    "open_slide",
     "plan_views",
     "read_size",
     "read_views",

@@ -8,24 +8,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from histoseek.errors import ImageError
+from histoseek.imaging.pyramid import RESAMPLING, Interpolation
 from histoseek.items import MPP_RANGE, Box
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 MAX_PIXELS = 120_000_000
 """Larger flat images are refused before they are decoded: a 20 KB PNG can unfold to half a gigabyte."""
 
-_RESAMPLING = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,7 +35,7 @@ _PILLOW_WARNS = 80_000_000
 """Somewhere above this size (89 million) Pillow warns of a bomb, for TIFF also while it decodes."""
 
 _warnings_lock = threading.Lock()
-_TROUBLE = (
+TROUBLE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -67,13 +63,12 @@ class FlatImage:
         self._turn = _orientation(image)
         width, height = image.size
         self.size: tuple[int, int] = (height, width) if self._turn >= 5 else (width, height)
+        self.levels: tuple[tuple[int, int], ...] = (self.size,)
         self.mpp: float | None = _mpp_of(image)
         self._decoded = False
         self._deep_top = 0.0
 
-    def read(
-        self, box: Box, out: tuple[int, int], interpolation: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
-    ) -> NDArray[np.uint8]:
+    def read(self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic") -> NDArray[np.uint8]:
         """Read `box` resized to `out` (width, height) with Pillow's antialiased resize, as `[H, W, 3]` RGB.
 
         Transparent pixels show white, as glass does.
@@ -90,7 +85,7 @@ class FlatImage:
             part = part.crop((box.x, box.y, box.x + box.width, box.y + box.height))
         part = _to_rgb(part, self._deep_top)
         if part.size != out:
-            part = part.resize(out, _RESAMPLING[interpolation])
+            part = part.resize(out, RESAMPLING[interpolation])
         return np.asarray(part)
 
     def close(self) -> None:
@@ -101,13 +96,13 @@ class FlatImage:
         if not self._decoded:
             is_large = self.size[0] * self.size[1] > _PILLOW_WARNS
             try:
-                with _unwarned() if is_large else nullcontext():
+                with unwarned() if is_large else nullcontext():
                     self._image.load()
                 if self._turn != 1:
                     self._image = self._image.transpose(_TURNS[self._turn])
                 if self._image.mode in ("I", "F"):
                     self._deep_top = _highest(self._image)
-            except _TROUBLE as error:
+            except TROUBLE as error:
                 raise ImageError(f"{self._name} cannot be decoded: {_reason(error)}") from error
             self._decoded = True
         return self._image
@@ -121,14 +116,14 @@ def open_flat(path: str | Path, max_pixels: int = MAX_PIXELS) -> FlatImage:
     """
     source = Path(path)
     try:
-        with _unwarned():  # of bombs; our own limit stands below
+        with unwarned():  # of bombs; our own limit stands below
             image = Image.open(source, formats=FORMATS)
     except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
         raise ImageError(f"{source} is no image that can be read ({kinds})") from error
     except Image.DecompressionBombError as error:
         raise ImageError(_too_large(str(source), max_pixels, "far too many")) from error
-    except _TROUBLE as error:
+    except TROUBLE as error:
         raise ImageError(f"{source} cannot be read: {_reason(error)}") from error
     return _within_limits(image, str(source), max_pixels)
 
@@ -141,9 +136,9 @@ def image_of(image: Image.Image, name: str = "the image", max_pixels: int = MAX_
     """
     _check_size(image.size, name, max_pixels)
     try:
-        with _unwarned():
+        with unwarned():
             copy = image.copy()
-    except _TROUBLE as error:
+    except TROUBLE as error:
         raise ImageError(f"{name} cannot be decoded: {_reason(error)}") from error
     return _within_limits(copy, name, max_pixels)
 
@@ -164,9 +159,9 @@ def read_size(path: str | Path) -> tuple[int, int, float | None]:
 def _within_limits(image: Image.Image, name: str, max_pixels: int) -> FlatImage:
     try:
         _check_size(image.size, name, max_pixels)
-        with _unwarned():  # of odd EXIF blocks
+        with unwarned():  # of odd EXIF blocks
             return FlatImage(image, name)
-    except _TROUBLE as error:
+    except TROUBLE as error:
         image.close()
         raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
     except ImageError:
@@ -187,7 +182,7 @@ def _too_large(name: str, max_pixels: int, has: str) -> str:
 
 
 @contextmanager
-def _unwarned() -> Iterator[None]:
+def unwarned() -> Iterator[None]:
     """Silence Pillow's warnings, one thread at a time because the filters are the whole process's."""
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from histoseek.imaging.pyramid import Interpolation
 from histoseek.items import Box
 
 Scale = Literal["matched", "own", "fitted"]
@@ -33,10 +34,20 @@ class Reader(Protocol):
         """µm per pixel at level 0, None when unknown."""
         ...
 
-    def read(
-        self, box: Box, out: tuple[int, int], interpolation: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
-    ) -> NDArray[np.uint8]:
-        """Read `box` at the size `out` (width, height), as RGB `[H, W, 3]`."""
+    @property
+    def levels(self) -> tuple[tuple[int, int], ...]:
+        """Sizes (width, height) of the levels that are stored, the full one first."""
+        ...
+
+    def read(self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic") -> NDArray[np.uint8]:
+        """Read `box` (level-0 pixels) at the size `out` (width, height), as RGB `[H, W, 3]`.
+
+        A coarse read uses a coarse level.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what is open; nothing can be read afterwards."""
         ...
 
 
@@ -75,7 +86,7 @@ def scale_of(mpp: float | None, view_mpp: float) -> Scale:
 
 
 def read_views(
-    reader: Reader, box: Box, plan: ViewPlan, view_px: int, interpolation: Literal["bicubic", "bilinear", "lanczos"]
+    reader: Reader, box: Box, plan: ViewPlan, view_px: int, interpolation: Interpolation
 ) -> Iterator[NDArray[np.uint8]]:
     """Read the views of a plan one by one, each `[view_px, view_px, 3]`; where tissue ends it is mirrored."""
     for x, y in plan.corners:

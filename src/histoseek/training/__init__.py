@@ -1,6 +1,6 @@
 """Manifest → better encoder: objectives, augmentation, balanced batches, the loop."""
 
-from histoseek.encoders.loading import needs_extra
+from histoseek.errors import needs_extra
 
 with needs_extra("torch"):
     from histoseek.training.augmentation import Augmentation, augmentation_of

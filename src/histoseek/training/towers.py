@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from histoseek.encoders.loading import needs_extra
 from histoseek.encoders.torch_encoder import Headed, Towers
-from histoseek.errors import EncoderError
+from histoseek.errors import EncoderError, needs_extra
 from histoseek.training.config import Mode, TrainConfig
 
 BLOCK = re.compile(r"^(.*?\b(?:layers?|blocks|resblocks|stages)\.)(\d+)\.")

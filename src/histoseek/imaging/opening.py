@@ -1,0 +1,139 @@
+"""Which reader opens a file, and slides kept open while many threads cut tiles from them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from histoseek.errors import HistoseekError, ImageError, needs_extra
+from histoseek.imaging.flat import MAX_PIXELS, TROUBLE, FlatImage, open_flat, unwarned
+from histoseek.imaging.views import Reader
+
+SLIDE_SUFFIXES = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".czi", ".dcm"})
+"""Files that are whole slides by their name; a TIFF is one by what is in it."""
+
+TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+KEPT_OPEN = 4
+_TILE_WIDTH = 322
+
+
+def open_slide(path: str | Path) -> Reader:
+    """Open a whole slide: by OpenSlide, else, where that refuses or sees less of a pyramid, by tifffile.
+
+    Raises:
+        ImageError: neither can read it.
+        MissingExtraError: the extra `slides` is not installed.
+    """
+    with needs_extra("slides"):
+        from histoseek.imaging.slide import OpenSlideImage, UnsupportedSlideError
+        from histoseek.imaging.tiff import TiffImage
+    source = Path(path)
+    is_tiff = source.suffix.lower() in TIFF_SUFFIXES
+    try:
+        slide = OpenSlideImage(source)
+    except UnsupportedSlideError:
+        if not is_tiff:
+            raise
+        return TiffImage(source)
+    if not is_tiff or len(slide.levels) > 1:
+        return slide
+    try:  # OpenSlide passes over the sub-images in which OME-TIFF keeps its pyramid
+        tiff = TiffImage(source)
+    except ImageError:
+        return slide
+    chosen, other = (tiff, slide) if len(tiff.levels) > 1 else (slide, tiff)
+    other.close()
+    return chosen
+
+
+def open_pixels(path: str | Path) -> Reader:
+    """Open any image file: a whole slide by its suffix, or by its tiles or size when it is a TIFF, else a flat image.
+
+    Raises:
+        ImageError: it cannot be read.
+        MissingExtraError: it is a slide, and the extra `slides` is not installed.
+    """
+    source = Path(path)
+    suffix = source.suffix.lower()
+    if suffix in SLIDE_SUFFIXES:
+        return open_slide(source)
+    if suffix in TIFF_SUFFIXES:
+        return _open_tiff(source)
+    return open_flat(source)
+
+
+def _open_tiff(source: Path) -> Reader:
+    try:
+        with unwarned(), Image.open(source, formats=("TIFF",)) as image:
+            is_slide = _TILE_WIDTH in image.tag_v2 or image.width * image.height > MAX_PIXELS  # type: ignore[attr-defined]
+    except (*TROUBLE, Image.DecompressionBombError):
+        try:
+            return open_slide(source)
+        except HistoseekError:
+            return open_flat(source)  # which says what is wrong
+    return open_slide(source) if is_slide else open_flat(source)
+
+
+@dataclass
+class _Kept:
+    reader: Reader
+    n_users: int
+
+
+class OpenReaders:
+    """Readers by path for many threads: slides stay open, the last few of them; flat images are opened each time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Path, _Kept] = OrderedDict()
+
+    @contextmanager
+    def open(self, path: Path) -> Iterator[Reader]:
+        """Give a reader of a file for as long as the block lasts; raises as `open_pixels` does."""
+        kept = self._taken(path)
+        if kept is None:
+            reader = open_pixels(path)
+            if isinstance(reader, FlatImage):  # one thread at a time may read it
+                with closing(reader):
+                    yield reader
+                return
+            kept = self._added(path, reader)
+        try:
+            yield kept.reader
+        finally:
+            with self._lock:
+                kept.n_users -= 1
+
+    def close(self) -> None:
+        """Close what is open."""
+        with self._lock:
+            for kept in self._kept.values():
+                kept.reader.close()
+            self._kept.clear()
+
+    def _taken(self, path: Path) -> _Kept | None:
+        with self._lock:
+            kept = self._kept.get(path)
+            if kept is not None:
+                kept.n_users += 1
+                self._kept.move_to_end(path)
+            return kept
+
+    def _added(self, path: Path, reader: Reader) -> _Kept:
+        with self._lock:
+            found = self._kept.get(path)
+            if found is not None:  # another thread was quicker
+                reader.close()
+                found.n_users += 1
+                return found
+            kept = self._kept[path] = _Kept(reader, 1)
+            n_more = max(0, len(self._kept) - KEPT_OPEN)
+            for old in [name for name, one in self._kept.items() if not one.n_users][:n_more]:
+                self._kept.pop(old).reader.close()
+            return kept
