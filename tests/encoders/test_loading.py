@@ -67,7 +67,7 @@ def test_a_missing_extra_is_named(name: str, package: str, extra: str, monkeypat
     monkeypatch.setitem(sys.modules, package, None)
     for module in ("huggingface", "openclip"):
         monkeypatch.delitem(sys.modules, f"histoseek.encoders.{module}", raising=False)
-    with pytest.raises(EncoderError) as refused:
+    with pytest.raises(MissingExtraError) as refused:
         load_encoder(name)
     assert f"needs the {extra} extra" in str(refused.value)
     assert f"pip install 'histoseek[{extra}]'" in str(refused.value)

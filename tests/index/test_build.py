@@ -20,7 +20,7 @@ from histoseek.errors import DamagedError, FingerprintError, InputError
 from histoseek.imaging import open_flat
 from histoseek.index import Index
 from histoseek.index import build as build_module
-from histoseek.index.embedding import MANY_VIEWS, embed_image, embed_items
+from histoseek.index.embedding import MANY_VIEWS, embed_box, embed_items
 from histoseek.items import Box, Item, Manifest
 from histoseek.stores import LanceStore
 
@@ -64,7 +64,7 @@ def test_image_of_many_views_is_embedded_like_any_other(
         assert (one.vector is None) == ("cut" in one.item.id)
         assert one.vector is None or np.array_equal(one.vector, two.vector)
     flat = open_flat(tmp_path / "a.png")
-    assert np.array_equal(embed_image(flat, 0.5, tiny), streamed[0].vector)
+    assert np.array_equal(embed_box(flat, None, 0.5, tiny), streamed[0].vector)
     flat.close()
 
 

@@ -12,7 +12,7 @@ from histoseek.items import Box
 if TYPE_CHECKING:
     from PIL import Image
 
-    from histoseek.imaging import FlatImage
+    from histoseek.imaging import Reader
 
 RESEARCH_ONLY = "Research use only, not for diagnosis"
 SYNTHETIC = "Synthetic tissue"
@@ -92,10 +92,10 @@ def fitted(width: int, height: int, side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _open(source: Path | Image.Image) -> FlatImage:
-    from histoseek.imaging import image_of, open_flat
+def _open(source: Path | Image.Image) -> Reader:
+    from histoseek.imaging import image_of, open_pixels
 
-    return open_flat(source) if isinstance(source, Path) else image_of(source)
+    return open_pixels(source) if isinstance(source, Path) else image_of(source)
 
 
 def _says_synthetic(source: Path | Image.Image) -> bool:

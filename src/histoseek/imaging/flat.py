@@ -178,7 +178,8 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
 
 
 def _too_large(name: str, max_pixels: int, has: str) -> str:
-    return f"{name} has {has} pixels, and the limit is {max_pixels / 1e6:.0f} million; cut it into tiles"
+    most = f"{max_pixels / 1e6:.0f} million"
+    return f"{name} has {has} pixels, and the limit is {most}; cut it into tiles, or prepare it as a slide"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -20,7 +21,10 @@ SLIDE_SUFFIXES = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 KEPT_OPEN = 4
-_TILE_WIDTH = 322
+LARGE = 16_000_000
+"""A tiled TIFF of one level with more pixels than this is read as a slide, so that no tile costs the whole file."""
+
+_TILE_WIDTH, _SUB_IFDS = 322, 330
 
 
 def open_slide(path: str | Path) -> Reader:
@@ -53,7 +57,7 @@ def open_slide(path: str | Path) -> Reader:
 
 
 def open_pixels(path: str | Path) -> Reader:
-    """Open any image file: a whole slide by its suffix, or by its tiles or size when it is a TIFF, else a flat image.
+    """Open any image file: a whole slide, told by its suffix or by a TIFF's tiles and levels, else a flat image.
 
     Raises:
         ImageError: it cannot be read.
@@ -71,13 +75,19 @@ def open_pixels(path: str | Path) -> Reader:
 def _open_tiff(source: Path) -> Reader:
     try:
         with unwarned(), Image.open(source, formats=("TIFF",)) as image:
-            is_slide = _TILE_WIDTH in image.tag_v2 or image.width * image.height > MAX_PIXELS  # type: ignore[attr-defined]
+            is_slide = _is_slide(image)
     except (*TROUBLE, Image.DecompressionBombError):
         try:
             return open_slide(source)
         except HistoseekError:
             return open_flat(source)  # which says what is wrong
     return open_slide(source) if is_slide else open_flat(source)
+
+
+def _is_slide(image: Any) -> bool:
+    n_pixels = image.width * image.height
+    has_levels = getattr(image, "n_frames", 1) > 1 or _SUB_IFDS in image.tag_v2
+    return n_pixels > MAX_PIXELS or (_TILE_WIDTH in image.tag_v2 and (has_levels or n_pixels > LARGE))
 
 
 @dataclass

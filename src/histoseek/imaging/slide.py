@@ -87,11 +87,11 @@ class OpenSlideImage:
     def _opened(self) -> OpenSlide:
         try:
             slide = OpenSlide(str(self._path))
-        except OpenSlideUnsupportedFormatError as error:
-            raise UnsupportedSlideError(f"{self._path} is no slide that OpenSlide can read") from error
         except (OpenSlideError, OSError) as error:
             if not self._path.is_file():
                 raise ImageError(f"there is no slide {self._path}") from error
+            if isinstance(error, OpenSlideUnsupportedFormatError):
+                raise UnsupportedSlideError(f"{self._path} is no slide that OpenSlide can read") from error
             raise ImageError(f"{self._path} cannot be opened as a slide: {error}") from error
         slide.set_cache(OpenSlideCache(CACHE_BYTES))
         return slide

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from histoseek.encoders.encoder import Encoder, unit_rows
 from histoseek.errors import ImageError, InputError
-from histoseek.imaging import FlatImage, ViewPlan, open_flat, plan_views, read_views
+from histoseek.imaging import OpenReaders, Reader, ViewPlan, open_pixels, plan_views, read_views
 from histoseek.items import Box, Item
 
 PIXELS_AHEAD = 100_000_000
@@ -25,6 +26,9 @@ BATCH = 64
 
 MANY_VIEWS = 256
 """An image with more views than this is read while it is encoded, so that they are never in memory together."""
+
+RUN = 32
+"""Neighbours of one file that a thread reads at a time, at most: a flat image is decoded once for all of them."""
 
 WORKERS = 2
 
@@ -52,62 +56,102 @@ def embed_items(
     """Embed items in their order; one that cannot be read comes back with its reason, and the rest goes on."""
     waiting: list[_Views] = []
     n_views = 0
-    for views in _read_ahead(items, path_of, encoder, workers):
-        if views.has_many:
-            yield from _embed(waiting, encoder)
-            waiting, n_views = [], 0
-            yield _embed_many(views.item, path_of, encoder)
-            continue
-        waiting.append(views)
-        n_views += 0 if views.pixels is None else len(views.pixels)
-        if n_views >= BATCH or len(waiting) >= 4 * BATCH:
-            yield from _embed(waiting, encoder)
-            waiting, n_views = [], 0
-    yield from _embed(waiting, encoder)
+    with closing(OpenReaders()) as readers:
+        for views in _read_ahead(items, _Source(path_of, encoder, readers), workers):
+            if views.has_many:
+                yield from _embed(waiting, encoder)
+                waiting, n_views = [], 0
+                yield _embed_many(views.item, path_of, encoder)
+                continue
+            waiting.append(views)
+            n_views += 0 if views.pixels is None else len(views.pixels)
+            if n_views >= BATCH or len(waiting) >= 4 * BATCH:
+                yield from _embed(waiting, encoder)
+                waiting, n_views = [], 0
+        yield from _embed(waiting, encoder)
 
 
-def embed_image(image: FlatImage, mpp: float | None, encoder: Encoder) -> NDArray[np.float32]:
-    """Embed one whole image as a unit vector `[D]`; `mpp` None means an unknown scale."""
-    box = Box(0, 0, *image.size)
-    return _mean(_encode(_views(image, box, _plan(box, mpp, encoder), encoder), encoder))
+def embed_box(image: Reader, box: Box | None, mpp: float | None, encoder: Encoder) -> NDArray[np.float32]:
+    """Embed a rectangle of an image, or all of it, as a unit vector `[D]`; `mpp` None means an unknown scale."""
+    part = box or Box(0, 0, *image.size)
+    return _mean(_encode(_views(image, part, _plan(part, mpp, encoder), encoder), encoder))
 
 
-def _read_ahead(
-    items: Iterable[Item], path_of: Callable[[Item], Path], encoder: Encoder, workers: int
-) -> Iterator[_Views]:
-    queue: deque[tuple[Future[_Views], int]] = deque()
+def embed_shape(
+    image: Reader, box: Box, mpp: float, encoder: Encoder, covered: Callable[[list[Box]], NDArray[np.float64]]
+) -> NDArray[np.float32]:
+    """Embed a part of a rectangle as a unit vector `[D]`: the views that it covers by half, else the most covered one.
+
+    `covered` says how much of each of some boxes belongs to the part, 0 to 1.
+    """
+    plan = _plan(box, mpp, encoder)
+    views = [Box(box.x + x, box.y + y, plan.side, plan.side) for x, y in plan.corners]
+    shares = covered(views)
+    chosen = [corner for corner, share in zip(plan.corners, shares, strict=True) if share >= 0.5]
+    chosen = chosen or [plan.corners[int(shares.argmax())]]
+    return _mean(_encode(_views(image, box, ViewPlan(plan.side, tuple(chosen)), encoder), encoder))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where pixels come from and for whom."""
+
+    path_of: Callable[[Item], Path]
+    encoder: Encoder
+    readers: OpenReaders
+
+
+def _read_ahead(items: Iterable[Item], source: _Source, workers: int) -> Iterator[_Views]:
+    queue: deque[tuple[Future[list[_Views]], int]] = deque()
     pixels = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="pixels") as pool:
         try:
-            for item in items:
-                cost = (item.width or 1000) * (item.height or 1000)
+            for run, cost in _runs(items, PIXELS_AHEAD // (4 * workers)):
                 while queue and (pixels + cost > PIXELS_AHEAD or len(queue) >= 8 * workers):
                     future, done = queue.popleft()
                     pixels -= done
-                    yield future.result()
-                queue.append((pool.submit(_read, item, path_of, encoder), cost))
+                    yield from future.result()
+                queue.append((pool.submit(_read_run, run, source), cost))
                 pixels += cost
             while queue:
-                yield queue.popleft()[0].result()
+                yield from queue.popleft()[0].result()
         finally:
             for future, _ in queue:
                 future.cancel()
 
 
-def _read(item: Item, path_of: Callable[[Item], Path], encoder: Encoder) -> _Views:
+def _runs(items: Iterable[Item], most_pixels: int) -> Iterator[tuple[list[Item], int]]:
+    """Neighbours of one file, to be read by one thread while it is open, with their pixels in all."""
+    run: list[Item] = []
+    pixels = 0
+    for item in items:
+        cost = (item.width or 1000) * (item.height or 1000)
+        if run and (item.path != run[0].path or len(run) >= RUN or pixels + cost > most_pixels):
+            yield run, pixels
+            run, pixels = [], 0
+        run.append(item)
+        pixels += cost
+    if run:
+        yield run, pixels
+
+
+def _read_run(run: list[Item], source: _Source) -> list[_Views]:
     try:
-        image = open_flat(path_of(item))
-        try:
-            box = item.box or Box(0, 0, *image.size)
-            plan = _plan(box, item.mpp, encoder)
-            if len(plan.corners) > MANY_VIEWS:
-                return _Views(item, None, has_many=True)
-            pixels = np.stack(list(_views(image, box, plan, encoder)))
-        finally:
-            image.close()
+        with source.readers.open(source.path_of(run[0])) as image:
+            return [_read(item, image, source.encoder) for item in run]
     except (ImageError, InputError) as error:
+        return [_Views(item, None, reason=str(error)) for item in run]
+
+
+def _read(item: Item, image: Reader, encoder: Encoder) -> _Views:
+    box = item.box or Box(0, 0, *image.size)
+    plan = _plan(box, item.mpp, encoder)
+    if len(plan.corners) > MANY_VIEWS:
+        return _Views(item, None, has_many=True)
+    try:
+        return _Views(item, np.stack(list(_views(image, box, plan, encoder))))
+    except ImageError as error:
         return _Views(item, None, reason=str(error))
-    return _Views(item, pixels)
 
 
 def _plan(box: Box, mpp: float | None, encoder: Encoder) -> ViewPlan:
@@ -115,7 +159,7 @@ def _plan(box: Box, mpp: float | None, encoder: Encoder) -> ViewPlan:
     return plan_views(box.width, box.height, mpp, how.view_px, how.mpp)
 
 
-def _views(image: FlatImage, box: Box, plan: ViewPlan, encoder: Encoder) -> Iterator[NDArray[np.uint8]]:
+def _views(image: Reader, box: Box, plan: ViewPlan, encoder: Encoder) -> Iterator[NDArray[np.uint8]]:
     how = encoder.fingerprint.preprocessing
     return read_views(image, box, plan, how.view_px, how.interpolation)
 
@@ -123,13 +167,8 @@ def _views(image: FlatImage, box: Box, plan: ViewPlan, encoder: Encoder) -> Iter
 def _embed_many(item: Item, path_of: Callable[[Item], Path], encoder: Encoder) -> Embedded:
     """Embed one item of many views, reading a batch of them at a time."""
     try:
-        image = open_flat(path_of(item))
-        try:
-            box = item.box or Box(0, 0, *image.size)
-            plan = _plan(box, item.mpp, encoder)
-            return Embedded(item, _mean(_encode(_views(image, box, plan, encoder), encoder)))
-        finally:
-            image.close()
+        with closing(open_pixels(path_of(item))) as image:
+            return Embedded(item, embed_box(image, item.box, item.mpp, encoder))
     except (ImageError, InputError) as error:
         return Embedded(item, None, str(error))
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek.encoders import load_encoder
 from histoseek.encoders.encoder import Encoder, unit_rows
 from histoseek.errors import EncoderError, FingerprintError, InputError
-from histoseek.imaging import image_of, open_flat
+from histoseek.imaging import SLIDE_SUFFIXES, Reader, image_of, open_pixels, open_slide
 from histoseek.index.about import DRAFT, FILE, About
 from histoseek.index.build import Progress, build_index
-from histoseek.index.embedding import embed_image
+from histoseek.index.embedding import embed_box, embed_shape
 from histoseek.index.hits import Hit, Hits
+from histoseek.index.origins import rows_of_file, rows_of_region
 from histoseek.index.query import Example, RuleOptions, Rules
+from histoseek.index.region import Region, parse_region, place_region
 from histoseek.index.selecting import select_rows
-from histoseek.items import Manifest, item_of, parse_filter, sha256_of
+from histoseek.items import Manifest, item_of, parse_filter
 from histoseek.stores import LanceStore, Rows
 
 if TYPE_CHECKING:
@@ -83,13 +85,15 @@ class Index:
         image: Picture | None = None,
         text: str | None = None,
         item: str | None = None,
+        region: Region | str | None = None,
         mpp: float | None = None,
         **rules: Unpack[RuleOptions],
     ) -> Hits:
-        """Find the items nearest to an image, a text, an item of the index, or several `examples` together.
+        """Find the items nearest to an image, a text, an item, a region of a slide, or several `examples` together.
 
-        `image` is a path, a Pillow image or an array `[H, W, 3]`; `mpp` its scale (None: from the file, else
-        unknown). Several examples are weighed and added as unit vectors. The rules are those of `Rules`.
+        `image` is a path, a Pillow image or an array `[H, W, 3]`; `region` a `Region` or text like
+        `slide.svs:x,y,w,h`; `mpp` the scale of either (None: from the file, else unknown). Several examples are
+        weighed and added as unit vectors. The rules are those of `Rules`.
 
         Raises:
             InputError: nothing asked, no such item, or a wrong filter.
@@ -97,15 +101,13 @@ class Index:
             ImageError: the query image cannot be read.
         """
         asked = list(examples)
-        given: tuple[tuple[Any, Any], ...] = (("image", image), ("text", text), ("item", item))
+        given: tuple[tuple[Any, Any], ...] = (("image", image), ("text", text), ("item", item), ("region", region))
         asked += [Example(kind, value, mpp=mpp) for kind, value in given if value is not None]
         if not asked:
-            raise InputError("nothing is asked: give an image, a text, or the id of an item")
+            raise InputError("nothing is asked: give an image, a text, the id of an item, or a region of a slide")
         kept = Rules(**rules)
-        vector = self._combined(asked)
-        named = [self._row_of(str(one.value)) for one in asked if one.kind == "item"]
-        if kept.exclude_group:
-            named += [row for one in asked if one.kind == "image" for row in self._rows_of_file(one.value)]
+        vector = self.vector_of(asked)
+        named = self._rows_in_query(asked, kept.exclude_group)
         found, scores = select_rows(self.rows, vector, kept, self.allowed(kept.where), named)
         hits = [
             Hit(rank, float(score), item_of(row))
@@ -156,6 +158,19 @@ class Index:
         """Row numbers of items by id; −1 for one that the index does not hold."""
         return np.array([self._row_by_id.get(name, -1) for name in ids], dtype=np.int64)
 
+    def vector_of(self, examples: Sequence[Example]) -> NDArray[np.float32]:
+        """The unit vector `[D]` of a query: its examples, weighed and added.
+
+        Raises:
+            InputError: they cancel each other out.
+        """
+        weighed = np.stack([one.weight * self.embed(one) for one in examples])
+        total = weighed.sum(axis=0, dtype=np.float64, keepdims=True)
+        if np.linalg.norm(total) < 1e-6:
+            raise InputError("the examples cancel each other out; change their weights")
+        vector: NDArray[np.float32] = unit_rows(total)[0]
+        return vector
+
     def embed(self, example: Example) -> NDArray[np.float32]:
         """The unit vector `[D]` of one example, its weight left aside."""
         if example.kind == "item":
@@ -165,15 +180,19 @@ class Index:
             return self._embed_text(str(example.value))
         if example.kind == "vector":
             return self._given_vector(example.value)
+        if example.kind == "region":
+            return self._embed_region(example)
         return self._embed_picture(example)
 
-    def _combined(self, examples: Sequence[Example]) -> NDArray[np.float32]:
-        weighed = np.stack([one.weight * self.embed(one) for one in examples])
-        total = weighed.sum(axis=0, dtype=np.float64, keepdims=True)
-        if np.linalg.norm(total) < 1e-6:
-            raise InputError("the examples cancel each other out; change their weights")
-        vector: NDArray[np.float32] = unit_rows(total)[0]
-        return vector
+    def _rows_in_query(self, examples: Sequence[Example], exclude_group: bool | None) -> list[int]:
+        """Rows of the archive that the query consists of."""
+        named = [self._row_of(str(one.value)) for one in examples if one.kind == "item"]
+        for one in examples:
+            if one.kind == "image" and exclude_group and isinstance(one.value, (str, Path)):
+                named += rows_of_file(self.rows.items, self.root, Path(one.value))
+            if one.kind == "region":
+                named += self._rows_of_region(one, exclude_group)
+        return named
 
     def _embed_text(self, text: str) -> NDArray[np.float32]:
         if not text.strip():
@@ -190,11 +209,29 @@ class Index:
         picture: Any = example.value
         if isinstance(picture, np.ndarray):
             picture = _image_from_array(picture)
-        flat = open_flat(picture) if isinstance(picture, (str, Path)) else image_of(picture, "the query image")
-        try:
-            return embed_image(flat, example.mpp if example.mpp is not None else flat.mpp, self.encoder)
-        finally:
-            flat.close()
+        if isinstance(picture, (str, Path)) and Path(picture).suffix.lower() in SLIDE_SUFFIXES:
+            raise InputError(f"{picture} is a whole slide; ask with a part of it: --region {picture}:X,Y,WIDTH,HEIGHT")
+        opened = open_pixels(picture) if isinstance(picture, (str, Path)) else image_of(picture, "the query image")
+        with closing(opened) as image:
+            return embed_box(image, None, example.mpp if example.mpp is not None else image.mpp, self.encoder)
+
+    def _rows_of_region(self, example: Example, exclude_group: bool | None) -> list[int]:
+        """All rows of the region's slide, so that its patient is left out, or only those that it overlaps."""
+        region = _region_of(example.value)
+        if exclude_group is not False:
+            return rows_of_region(self.rows.items, self.root, region.slide, None)
+        with closing(open_slide(region.slide)) as image:
+            placed = place_region(region, image, _scale_of(region, image, example.mpp))
+        return rows_of_region(self.rows.items, self.root, region.slide, placed.box)
+
+    def _embed_region(self, example: Example) -> NDArray[np.float32]:
+        region = _region_of(example.value)
+        with closing(open_slide(region.slide)) as image:
+            mpp = _scale_of(region, image, example.mpp)
+            placed = place_region(region, image, mpp)
+            if placed.covered is None:
+                return embed_box(image, placed.box, mpp, self.encoder)
+            return embed_shape(image, placed.box, mpp, self.encoder, placed.covered)
 
     def _given_vector(self, value: Any) -> NDArray[np.float32]:
         try:
@@ -213,12 +250,6 @@ class Index:
             hint = f"; did you mean {', '.join(close)}?" if close else "; histoseek info shows how ids look"
             raise InputError(f"the index {self.path} has no item {name!r}{hint}")
         return row
-
-    def _rows_of_file(self, picture: Any) -> list[int]:
-        """Rows of the archive that are cut from this very file, so that its patient is known."""
-        if not isinstance(picture, (str, Path)):
-            return []
-        return [int(row) for row in pc.indices_nonzero(pc.equal(self.rows.items["sha256"], sha256_of(Path(picture))))]
 
     @cached_property
     def _row_by_id(self) -> dict[str, int]:
@@ -243,6 +274,17 @@ def _check_fingerprint(about: About, encoder: Encoder) -> None:
         )
 
 
+def _region_of(value: Any) -> Region:
+    return value if isinstance(value, Region) else parse_region(str(value))
+
+
+def _scale_of(region: Region, image: Reader, mpp: float | None) -> float:
+    known = mpp if mpp is not None else image.mpp
+    if known is None:
+        raise InputError(f"{region.slide} does not say how large its pixels are; state it with --mpp (µm per pixel)")
+    return known
+
+
 def _image_from_array(pixels: NDArray[Any]) -> Any:
     from PIL import Image
 
@@ -253,7 +295,7 @@ def _image_from_array(pixels: NDArray[Any]) -> Any:
 
 def _asked(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:
     def shown(value: Any) -> str:
-        return str(value) if isinstance(value, (str, Path)) else f"<{type(value).__name__}>"
+        return str(value) if isinstance(value, (str, Path, Region)) else f"<{type(value).__name__}>"
 
     asked = [{"kind": one.kind, "value": shown(one.value), "weight": one.weight} for one in examples]
     return {"examples": asked, "rules": {name: value for name, value in vars(rules).items() if value is not None}}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoseek.errors import InputError
+from histoseek.index.region import Region
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,10 +24,13 @@ MINUS = -0.5
 
 @dataclass(frozen=True)
 class Example:
-    """One part of a query: an image, a text, the id of an item, or a vector; a negative weight pushes away."""
+    """One part of a query: an image, a text, an item's id, a region of a slide, or a vector.
 
-    kind: Literal["image", "text", "item", "vector"]
-    value: Picture | str | Sequence[float] | NDArray[np.float32]
+    A negative weight pushes away; `mpp` states the scale of an image or a slide.
+    """
+
+    kind: Literal["image", "text", "item", "region", "vector"]
+    value: Picture | str | Region | Sequence[float] | NDArray[np.float32]
     weight: float = 1.0
     mpp: float | None = None
 
@@ -52,7 +56,8 @@ class Rules:
     """What hits must keep to.
 
     `k` hits at most; `where` is a filter over the index's columns; `exclude_group` leaves out the groups of the
-    query's items (None: whenever the query names an item; True: also those of query files that the archive holds); at
+    query's items (None: whenever the query names an item, or a region of a slide that the archive holds; True: also
+    those of query files that it holds); at
     most `per_group` and `per_slide` hits of one group or slide; `collapse` shows identical images once; hits score at
     least `min_score`.
     """

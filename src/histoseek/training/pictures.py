@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from histoseek.encoders import Preprocessing
 from histoseek.errors import ImageError, InputError
-from histoseek.imaging import FlatImage, ViewPlan, open_flat, read_views
+from histoseek.imaging import OpenReaders, Reader, ViewPlan, read_views
 from histoseek.items import Box, Item, Manifest, Skipped
 from histoseek.training.augmentation import Augmentation, augment, scale_factor
 from histoseek.training.palette import Palette
@@ -53,11 +54,11 @@ def read_batches(
     several processes share.
     """
     waiting: deque[tuple[NDArray[np.int64], list[Future[NDArray[np.uint8] | Skipped]]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="views") as pool:
+    with closing(OpenReaders()) as readers, ThreadPoolExecutor(workers, thread_name_prefix="views") as pool:
         try:
             for numbers, seed in batches:
                 tasks = [
-                    pool.submit(_look, manifest, items[number], sight, (*seed[:-1], at))
+                    pool.submit(_look, readers, manifest, items[number], sight, (*seed[:-1], at))
                     for at, number in enumerate(numbers, seed[-1])
                 ]
                 waiting.append((numbers, tasks))
@@ -85,21 +86,20 @@ def _seen(numbers: NDArray[np.int64], tasks: list[Future[NDArray[np.uint8] | Ski
     return Seen(numbers, views, readable, tuple(skipped))
 
 
-def _look(manifest: Manifest, item: Item, sight: Sight, seed: tuple[int, ...]) -> NDArray[np.uint8] | Skipped:
+def _look(
+    readers: OpenReaders, manifest: Manifest, item: Item, sight: Sight, seed: tuple[int, ...]
+) -> NDArray[np.uint8] | Skipped:
     """Views `[V, P, P, 3]` of an item, decided by the seed alone, whichever thread reads them."""
     rng = np.random.default_rng(seed)
     try:
-        image = open_flat(manifest.path_of(item))
-        try:
+        with readers.open(manifest.path_of(item)) as image:
             cut = [cut_view(image, item, sight, rng) for _ in range(sight.n_views)]
-        finally:
-            image.close()
     except (ImageError, InputError) as error:
         return Skipped(item.id, str(error))
     return np.stack([augment(view, sight.augmentation, rng, sight.palette) for view in cut])
 
 
-def cut_view(image: FlatImage, item: Item, sight: Sight, rng: np.random.Generator) -> NDArray[np.uint8]:
+def cut_view(image: Reader, item: Item, sight: Sight, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Cut one view `[P, P, 3]` at a random place; its scale is the encoder's times a random factor.
 
     Of an item of unknown scale a square as large as its short side is taken, or a part of one.
@@ -122,7 +122,8 @@ def sample_views(
     """Unchanged views of up to `n` items, for the statistics that colour transfer draws from."""
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(items))[:n])
-    looks = (_look(manifest, items[number], sight, (seed, int(number))) for number in chosen)
+    readers = OpenReaders()
+    looks = (_look(readers, manifest, items[number], sight, (seed, int(number))) for number in chosen)
     n_read, reason = 0, ""
     for found in looks:
         if isinstance(found, Skipped):
@@ -130,6 +131,7 @@ def sample_views(
         else:
             n_read += 1
             yield found[0]
+    readers.close()
     if not n_read:
         raise InputError(
             f"not one of {len(chosen)} images could be read; the first: {reason}; if they moved, say where with --root"

@@ -1,0 +1,106 @@
+"""A region of a slide, as a query: a rectangle in pixels or µm, or polygons of a GeoJSON file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoseek.errors import InputError
+from histoseek.imaging import Reader
+from histoseek.items import Box
+
+_FORM = "SLIDE:X,Y,WIDTH,HEIGHT in level-0 pixels, the same with um behind it, or SLIDE:OUTLINE.geojson"
+
+
+@dataclass(frozen=True)
+class Region:
+    """Part of a slide: a rectangle (x, y, width, height), or a GeoJSON file with its outline in level-0 pixels.
+
+    The rectangle is in level-0 pixels, or with `in_um` in µm from the slide's top left corner.
+    """
+
+    slide: Path
+    rectangle: tuple[float, float, float, float] | None = None
+    outline: Path | None = None
+    in_um: bool = False
+
+    def __str__(self) -> str:
+        if self.rectangle is None:
+            return f"{self.slide}:{self.outline}"
+        return f"{self.slide}:{','.join(f'{number:g}' for number in self.rectangle)}{'um' if self.in_um else ''}"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A region laid onto its slide: its bounding box in level-0 pixels, and how much of other boxes belongs to it."""
+
+    box: Box
+    covered: Callable[[list[Box]], NDArray[np.float64]] | None
+
+
+def parse_region(text: str) -> Region:
+    """Read a region as it is typed: `a.svs:1000,2000,512,512`, `a.svs:500,1000,256,256um`, or `a.svs:roi.geojson`.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    slide, colon, rest = text.rpartition(":")
+    if not colon or not slide:
+        raise InputError(f"the region {text!r} names no place; write {_FORM}")
+    if rest.lower().endswith((".geojson", ".json")):
+        return Region(Path(slide), outline=Path(rest))
+    in_um = rest.lower().endswith(("um", "µm", "μm"))
+    numbers = rest[:-2] if in_um else rest
+    try:
+        x, y, width, height = (float(number) for number in numbers.split(","))
+    except ValueError as error:
+        raise InputError(f"the region {text!r} is not of the form {_FORM}") from error
+    if not all(math.isfinite(number) for number in (x, y, width, height)) or min(x, y) < 0 or min(width, height) <= 0:
+        raise InputError(f"the region {text!r} has no area, or starts outside the slide")
+    return Region(Path(slide), (x, y, width, height), in_um=in_um)
+
+
+def place_region(region: Region, image: Reader, mpp: float) -> Placed:
+    """Lay a region onto its slide, whose pixels are `mpp` µm.
+
+    Raises:
+        InputError: it does not lie inside the slide, or its outline cannot be read.
+    """
+    if region.rectangle is not None:
+        scale = 1 / mpp if region.in_um else 1.0
+        x, y, width, height = (round(number * scale) for number in region.rectangle)
+        box = Box(x, y, max(1, width), max(1, height))
+        covered = None
+    else:
+        from histoseek.datasets.annotations import read_polygon
+
+        if region.outline is None:
+            raise InputError("a region needs a rectangle or an outline")
+        shape: Any = read_polygon(region.outline)
+        left, top, right, bottom = shape.bounds
+        x, y = max(0, math.floor(left)), max(0, math.floor(top))
+        box = Box(x, y, math.ceil(min(right, image.size[0])) - x, math.ceil(min(bottom, image.size[1])) - y)
+        covered = _coverage_by(shape)
+    inside = box.width > 0 and box.height > 0 and box.x + box.width <= image.size[0]
+    if not inside or box.y + box.height > image.size[1]:
+        raise InputError(
+            f"the region {region} does not lie inside the slide, which is {image.size[0]} × {image.size[1]} pixels"
+        )
+    return Placed(box, covered)
+
+
+def _coverage_by(shape: Any) -> Callable[[list[Box]], NDArray[np.float64]]:
+    import shapely
+
+    def covered(boxes: list[Box]) -> NDArray[np.float64]:
+        x, y, width, height = np.array(boxes, dtype=float).T
+        tiles = shapely.box(x, y, x + width, y + height)
+        return np.asarray(shapely.area(shapely.intersection(tiles, shape)) / (width * height), dtype=np.float64)
+
+    return covered
