@@ -45,6 +45,11 @@ def _tiled(folder: Path) -> Reader:
     with TiffWriter(folder / "a.tif") as writer:
         writer.write(PIXELS, photometric="rgb", metadata=None, **how)
         writer.write(PIXELS[::2, ::2], photometric="rgb", subfiletype=1, metadata=None, **how)
+    return OpenSlideImage(folder / "a.tif")
+
+
+def _tiles(folder: Path) -> Reader:
+    _tiled(folder).close()
     return open_pixels(folder / "a.tif")
 
 
@@ -65,6 +70,7 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     "flat file": _file,
     "picture in memory": _memory,
     "OpenSlide": _tiled,
+    "tifffile, tiles": _tiles,
     "tifffile, OME": _ome,
     "tifffile, strips of planes": _planes,
 }
@@ -73,6 +79,7 @@ KINDS = {
     "flat file": FlatImage,
     "picture in memory": FlatImage,
     "OpenSlide": OpenSlideImage,
+    "tifffile, tiles": TiffImage,
     "tifffile, OME": TiffImage,
     "tifffile, strips of planes": TiffImage,
 }

@@ -10,17 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from histoseek.errors import HistoseekError, ImageError, needs_extra
 from histoseek.imaging.flat import MAX_PIXELS, TROUBLE, FlatImage, open_flat, unwarned
 from histoseek.imaging.views import Reader
+from histoseek.items import Box
 
 SLIDE_SUFFIXES = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".czi", ".dcm"})
 """Files that are whole slides by their name; a TIFF is one by what is in it."""
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 KEPT_OPEN = 4
+MOST_DIFFERENCE = 3
+"""Levels of 255 by which two decoders of the same JPEG tile may differ and count as equal."""
+
 LARGE = 16_000_000
 """A tiled TIFF of one level with more pixels than this is read as a slide, so that no tile costs the whole file."""
 
@@ -28,7 +33,7 @@ _TILE_WIDTH, _SUB_IFDS = 322, 330
 
 
 def open_slide(path: str | Path) -> Reader:
-    """Open a whole slide: by OpenSlide, else, where that refuses or sees less of a pyramid, by tifffile.
+    """Open a whole slide by OpenSlide or, where that refuses it or is slower at the same pixels, by tifffile.
 
     Raises:
         ImageError: neither can read it.
@@ -38,22 +43,44 @@ def open_slide(path: str | Path) -> Reader:
         from histoseek.imaging.slide import OpenSlideImage, UnsupportedSlideError
         from histoseek.imaging.tiff import TiffImage
     source = Path(path)
-    is_tiff = source.suffix.lower() in TIFF_SUFFIXES
+    is_tiff = source.suffix.lower() in {*TIFF_SUFFIXES, ".svs"}
     try:
         slide = OpenSlideImage(source)
     except UnsupportedSlideError:
-        if not is_tiff:
+        if source.suffix.lower() not in TIFF_SUFFIXES:
             raise
         return TiffImage(source)
-    if not is_tiff or len(slide.levels) > 1:
+    if not is_tiff:
         return slide
-    try:  # OpenSlide passes over the sub-images in which OME-TIFF keeps its pyramid
+    try:
         tiff = TiffImage(source)
     except ImageError:
         return slide
-    chosen, other = (tiff, slide) if len(tiff.levels) > 1 else (slide, tiff)
+    tiff.mpp = tiff.mpp if slide.mpp is None else slide.mpp
+    # OpenSlide passes over the sub-images in which OME-TIFF keeps its pyramid.
+    is_fuller = len(tiff.levels) > len(slide.levels) == 1 and tiff.size == slide.size
+    chosen, other = (tiff, slide) if is_fuller or _same_pixels(slide, tiff) else (slide, tiff)
     other.close()
     return chosen
+
+
+def _same_pixels(one: Reader, two: Reader) -> bool:
+    """Whether two readers of a file agree on its levels and on the pixels in the middle of each."""
+    if one.levels != two.levels:
+        return False
+    width, height = one.size
+    for level in one.levels:
+        shrink = width / level[0]
+        side = max(1, min(round(32 * shrink), width, height))
+        box = Box((width - side) // 2, (height - side) // 2, side, side)
+        out = (max(1, round(side / shrink)),) * 2
+        try:
+            pixels = [reader.read(box, out).astype(int) for reader in (one, two)]
+        except ImageError:
+            return False
+        if np.abs(pixels[0] - pixels[1]).max() > MOST_DIFFERENCE:
+            return False
+    return True
 
 
 def open_pixels(path: str | Path) -> Reader:
