@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from histoseek.cli import compare, demo, doctor, encoders, evaluate, index, info, prepare, search, train
+from histoseek.cli import compare, demo, doctor, encoders, evaluate, heat, index, info, prepare, search, train
 from histoseek.cli.output import note
 from histoseek.errors import HistoseekError
 
@@ -26,6 +26,7 @@ prepare.add_to(app)
 train.add_to(app)
 index.add_to(app)
 search.add_to(app)
+heat.add_to(app)
 evaluate.add_to(app)
 compare.add_to(app)
 encoders.add_to(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from histoseek.cli.output import note, progress, say
+from histoseek.errors import InputError
 
 
 class _WithOptions(TyperCommand):
@@ -31,28 +33,32 @@ def add_to(app: typer.Typer) -> None:
 
 
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="folder, csv, bracs, crc, bach, nct-crc, breakhis.")],
+    dataset: Annotated[str, typer.Argument(help="slides, folder, csv, bracs, crc, bach, nct-crc, breakhis.")],
     source: Annotated[Path, typer.Argument(help="The folder (or table, for csv) as it was downloaded.")],
     out: Annotated[Path, typer.Option("--out", help="The manifest to write.")],
     mpp: Annotated[float | None, typer.Option(help="µm per pixel of every image, where you know it.")] = None,
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="An option of the dataset.")] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Slides: draw tissue and tiles of each into the work folder.")
+    ] = False,
+    write_tiles: Annotated[
+        Path | None, typer.Option("--write-tiles", help="Slides: write the tiles as JPEGs into this folder.")
+    ] = None,
 ) -> None:
     """Make a manifest of a dataset: counts, groups and leaks are checked; images are neither copied nor changed."""
-    from histoseek.datasets import prepare_with_report
-    from histoseek.errors import InputError
+    from histoseek.datasets import find_dataset, prepare_with_report
     from histoseek.items import write_skipped
 
     if out.suffix != ".parquet":
         raise InputError(f"the manifest is a Parquet file: write --out {out.with_suffix('.parquet')}")
-    options: dict[str, Any] = {}
-    for pair in option or ():
-        key, sign, value = pair.partition("=")
-        if not sign:
-            raise InputError(f"option {pair!r} is not of the form KEY=VALUE")
-        if key in ("mpp", "progress"):
-            raise InputError(f"{key} is no option of a dataset; the scale is stated with --mpp")
-        options[key] = value
-    with progress("measuring") as tell:
+    options = _options(option or ())
+    after = "nothing was written"
+    if find_dataset(dataset).tiling is not None:
+        options = {"work_dir": out.with_suffix(".slides"), "preview": preview, "write_tiles": write_tiles} | options
+        after = f"slides that are done stay in {options['work_dir']}: run the same command to go on"
+    elif preview or write_tiles is not None:
+        raise InputError(f"--preview and --write-tiles are for slides: histoseek prepare slides {source} --out {out}")
+    with progress("measuring", after) as tell:
         prepared = prepare_with_report(dataset, source, mpp=mpp, progress=tell, **options)
     prepared.manifest.write(out)
     skipped_path = out.with_name("skipped.csv")
@@ -65,3 +71,15 @@ def prepare(
         told = "file was skipped; the reason stands" if n_skipped == 1 else "files were skipped; the reasons stand"
         note(f"{n_skipped} {told} in {skipped_path}")
         raise typer.Exit(1)
+
+
+def _options(pairs: Sequence[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise InputError(f"option {pair!r} is not of the form KEY=VALUE")
+        if key in ("mpp", "progress"):
+            raise InputError(f"{key} is no option of a dataset; the scale is stated with --mpp")
+        options[key] = value
+    return options

@@ -1,25 +1,32 @@
-"""histoseek search INDEX (--image F | --text T | --item ID) ... [-k] [--where] [--sheet hits.png] [--json]."""
+"""histoseek search INDEX (--image F | --text T | --item ID | --region R | --slide S | --case C) ... [-k] [--where]."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand
 
 from histoseek.cli.opening import open_index
 from histoseek.cli.output import counted, note, show_rows
+from histoseek.cli.slide_search import show_wholes
 from histoseek.errors import InputError
 
-KINDS = ("--image", "--text", "--item")
+if TYPE_CHECKING:
+    from histoseek.index import RuleOptions, Vote
+
+KINDS = ("--image", "--text", "--item", "--region")
+COLUMNS = ["rank", "score", "label", "group", "id"]
+PICTURE_SIDE = 512
 _MARK = "\x1f"
 
 
-class _Ordered(TyperCommand):
+class Ordered(TyperCommand):
     """Reads --minus and --weight as belonging to the example that follows, which click's parser cannot."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the examples into their order before the parser sees them."""
         rewritten: list[str] = super().parse_args(ctx, examples_in_order(args))
         return rewritten
 
@@ -48,7 +55,7 @@ def examples_in_order(args: list[str]) -> list[str]:
 
 def add_to(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("search", cls=_Ordered)(search)
+    app.command("search", cls=Ordered)(search)
 
 
 def search(
@@ -56,11 +63,17 @@ def search(
     image: Annotated[list[str] | None, typer.Option(help="Looks like this image file.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Looks like these words (encoders with text).")] = None,
     item: Annotated[list[str] | None, typer.Option(help="Looks like this item of the archive, by id.")] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="Looks like this part of a slide: SLIDE:X,Y,W,H in pixels (or um) or SLIDE:OUTLINE.geojson."),
+    ] = None,
+    slide: Annotated[str | None, typer.Option(help="Which slides resemble this one of the archive?")] = None,
+    case: Annotated[str | None, typer.Option(help="Which patients resemble this one of the archive?")] = None,
     minus: Annotated[bool, typer.Option("--minus", help="The next example is one to get away from.")] = False,
     weight: Annotated[float | None, typer.Option(help="Weight of the next example (1; 0.5 after --minus).")] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     where: Annotated[str | None, typer.Option(help="Filter, as in: label != 'Normal' AND mpp < 0.6.")] = None,
-    mpp: Annotated[float | None, typer.Option(help="µm per pixel of the query images.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="µm per pixel of the query images or slides.")] = None,
     exclude_group: Annotated[
         bool | None, typer.Option("--exclude-group/--keep-group", help="Leave out the patient of the query's items.")
     ] = None,
@@ -70,37 +83,50 @@ def search(
     min_score: Annotated[float | None, typer.Option(help="Leave out hits with a lower cosine.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw the hits into this picture.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the hits into this CSV file.")] = None,
+    geojson: Annotated[
+        Path | None, typer.Option(help="Write the hits into this folder for QuPath, one file a slide.")
+    ] = None,
     encoder: Annotated[str | None, typer.Option(help="The index's encoder, if its folder moved.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where the index's images lie now, if they moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
     example: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Find the items of an archive that look like an image, words, or another item; several examples add up."""
-    from histoseek.index import RuleOptions
+    """Find the items of an archive that look like an image, words, another item or a region of a slide.
 
+    Several examples add up. With --slide or --case, find whole slides or patients.
+    """
     rules: dict[str, Any] = {"k": k, "where": where, "exclude_group": exclude_group, "collapse": collapse}
     rules |= {"per_group": per_group, "per_slide": per_slide, "min_score": min_score}
-    examples = [_example(packed, mpp) for packed in example or ()]
+    examples = [read_example(packed, mpp) for packed in example or ()]
     opened = open_index(index, encoder, root)
+    wholes = [(name, level) for name, level in ((slide, "slide"), (case, "case")) if name is not None]
+    if wholes:
+        show_wholes(opened, wholes, examples, rules | {"geojson": geojson}, (as_json, csv, sheet))
+        return
     hits = opened.search(examples, **cast("RuleOptions", rules))
     for one in examples:
         _say_if_scale_unknown(one)
-    columns = ["rank", "score", "label", "group", "id"]
-    show_rows(hits.rows(), as_json, columns)
+    show_rows(hits.rows(), as_json, [*COLUMNS, "slide", "box"] if any(hit.item.box for hit in hits) else COLUMNS)
     if not hits:
         note("nothing was found: the filter or the minimum score leaves no item")
-    vote = hits.vote()
-    if vote.label is not None and not as_json:
-        shares = ", ".join(
-            f"{label} {n} (of {counted(vote.groups[label], 'group')})" for label, n in vote.counts.items()
-        )
-        note(f"labels among the hits: {shares}. Research use only, never a diagnosis.")
+    if not as_json:
+        _note_vote(hits.vote())
     if csv is not None:
         hits.to_csv(csv)
         note(f"wrote {csv}")
+    if geojson is not None:
+        written = hits.to_geojson(geojson)
+        note(f"wrote {counted(len(written), 'file')} into {geojson}; drag one onto its slide in QuPath")
     if sheet is not None:
         hits.sheet(sheet, *_picture(opened, examples))
         note(f"wrote {sheet}")
+
+
+def _note_vote(vote: Vote) -> None:
+    if vote.label is None:
+        return
+    shares = ", ".join(f"{label} {n} (of {counted(vote.groups[label], 'group')})" for label, n in vote.counts.items())
+    note(f"labels among the hits: {shares}. Research use only, never a diagnosis.")
 
 
 def _say_if_scale_unknown(example: Any) -> None:
@@ -111,8 +137,12 @@ def _say_if_scale_unknown(example: Any) -> None:
 
 
 def _picture(index: Any, examples: list[Any]) -> tuple[Any, float | None]:
-    """What to draw as the query, and its scale: the first image or item that is looked for; None for words alone."""
+    """What to draw as the query, and its scale: the first picture that is looked for; None for words alone."""
     for one in examples:
+        if one.weight > 0 and one.kind == "region":
+            from histoseek.index import picture_of_region, region_of
+
+            return picture_of_region(region_of(one.value), one.mpp, PICTURE_SIDE)
         if one.weight > 0 and one.kind == "image":
             return Path(one.value), one.mpp
         if one.weight > 0 and one.kind == "item":
@@ -120,7 +150,8 @@ def _picture(index: Any, examples: list[Any]) -> tuple[Any, float | None]:
     return None, None
 
 
-def _example(packed: str, mpp: float | None) -> Any:
+def read_example(packed: str, mpp: float | None) -> Any:
+    """Read one example as `examples_in_order` packed it; `mpp` is the scale of images and slides."""
     from histoseek.index import MINUS, Example
 
     kind, sign, weight, value = packed.split(_MARK, 3)
@@ -128,4 +159,5 @@ def _example(packed: str, mpp: float | None) -> Any:
         size = abs(float(weight)) if weight else (-MINUS if sign == "-" else 1.0)
     except ValueError as error:
         raise InputError(f"--weight needs a number, not {weight!r}") from error
-    return Example(cast("Any", kind), value, -size if sign == "-" else size, mpp if kind == "image" else None)
+    scale = mpp if kind in ("image", "region") else None
+    return Example(cast("Any", kind), value, -size if sign == "-" else size, scale)

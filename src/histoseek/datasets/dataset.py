@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 import typing
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from histoseek.datasets.tiling import TileSettings
 from histoseek.errors import InputError
 from histoseek.items import Item, Skipped
 
@@ -61,7 +63,8 @@ class Option:
 class Dataset:
     """A known dataset; `scan(source, **options) -> Scan` looks at names and tables, never at pixels.
 
-    `looks_for` says in words what a folder must hold; it is shown when nothing was found.
+    `looks_for` says in words what a folder must hold; it is shown when nothing was found. `tiling` holds the further
+    settings of a dataset of whole slides, which are cut into tiles.
     """
 
     name: str
@@ -72,12 +75,28 @@ class Dataset:
     looks_for: str
     scan: Callable[..., Scan]
     aliases: tuple[str, ...] = ()
-    takes: Literal["folder", "file"] = "folder"
+    takes: Literal["folder", "file", "either"] = "folder"
+    tiling: type[TileSettings] | None = None
 
     @property
     def options(self) -> tuple[Option, ...]:
-        """The settings that `scan` takes, in its order."""
-        return tuple(_option(name, kind, default) for name, kind, default in _keywords(self.scan))
+        """The settings that `scan` takes, in its order, then those of cutting slides into tiles."""
+        return tuple(_option(name, kind, default) for name, kind, default in self._settings())
+
+    def _settings(self) -> list[tuple[str, Any, Any]]:
+        return [*_keywords(self.scan), *(_fields(self.tiling) if self.tiling else ())]
+
+    def scan_options(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the settings that `scan` takes."""
+        own = {name for name, _, _ in _keywords(self.scan)}
+        return {name: value for name, value in chosen.items() if name in own}
+
+    def tile_settings(self, chosen: Mapping[str, Any]) -> TileSettings | None:
+        """Those of the settings that say how slides are cut; None for a dataset of flat images."""
+        if self.tiling is None:
+            return None
+        own = self.scan_options(chosen)
+        return self.tiling(**{name: value for name, value in chosen.items() if name not in own})
 
     def read_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Turn settings, as text from a command line or as values, into what `scan` takes.
@@ -85,7 +104,7 @@ class Dataset:
         Raises:
             InputError: an unknown setting, or a value that is none of the choices or not of its kind.
         """
-        known = {name: kind for name, kind, _ in _keywords(self.scan)}
+        known = {name: kind for name, kind, _ in self._settings()}
         unknown = sorted(set(given) - set(known))
         if unknown:
             offered = ", ".join(str(option) for option in self.options) or "none"
@@ -96,6 +115,11 @@ class Dataset:
 def _keywords(scan: Callable[..., Scan]) -> list[tuple[str, Any, Any]]:
     parameters = inspect.signature(scan, eval_str=True).parameters.values()
     return [(p.name, _without_none(p.annotation), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+
+def _fields(settings: type[Any]) -> list[tuple[str, Any, Any]]:
+    hints = typing.get_type_hints(settings)
+    return [(one.name, _without_none(hints[one.name]), one.default) for one in dataclasses.fields(settings)]
 
 
 def _without_none(kind: Any) -> Any:

@@ -19,6 +19,7 @@ BUILT_IN = {
     "csv": "histoseek.datasets.csv_file",
     "folder": "histoseek.datasets.folder",
     "nct-crc": "histoseek.datasets.nct_crc",
+    "slides": "histoseek.datasets.slides",
 }
 """Name → module whose `DATASET` describes it: a new dataset is one file and one line."""
 

@@ -13,9 +13,10 @@ import histoseek
 from histoseek.datasets.dataset import Dataset, Scan
 from histoseek.datasets.known import find_dataset
 from histoseek.datasets.summary import Summary, summarise
+from histoseek.datasets.tiling import tile_slides
 from histoseek.errors import ImageError, InputError
 from histoseek.imaging import SLIDE_SUFFIXES, read_size
-from histoseek.items import MPP_RANGE, Item, Manifest, Skipped, sha256_of
+from histoseek.items import MPP_RANGE, Item, Manifest, Skipped, check_table, sha256_of, table_of
 
 Progress = Callable[[int, int], None]
 MAX_THREADS = 8
@@ -62,14 +63,21 @@ def prepare_with_report(
     chosen = dataset.read_options(options)
     _check_mpp(mpp)
     folder = _existing(dataset, Path(source))
-    scan = dataset.scan(folder, **chosen)
+    scan = dataset.scan(folder, **dataset.scan_options(chosen))
     root = (scan.root or folder).absolute()
     items, twice = _first_of_each(scan.items)
-    items, unreadable = _measured(items, root, mpp, progress)
+    settings = dataset.tile_settings(chosen)
+    if settings is None:
+        items, unreadable = _measured(items, root, mpp, progress)
+        table = table_of(items)
+    else:
+        tiled = tile_slides(items, root, settings, mpp, progress)
+        table, unreadable = tiled.table, tiled.skipped
+        scan = replace(scan, notes=[*scan.notes, *tiled.notes])
     skipped = (*scan.skipped, *twice, *unreadable)
-    if not items:
+    if not table.num_rows:
         raise InputError(_nothing_found(dataset, folder, skipped))
-    manifest = Manifest.from_items(items, root, _facts(dataset, chosen, scan))
+    manifest = Manifest(check_table(table, "the manifest"), root.resolve(), _facts(dataset, chosen, scan))
     return Prepared(manifest, skipped, summarise(dataset.title, manifest, scan, skipped))
 
 
@@ -82,6 +90,8 @@ def _check_mpp(mpp: float | None) -> None:
 def _existing(dataset: Dataset, source: Path) -> Path:
     if not source.exists():
         raise InputError(f"there is no {source}; pass the place of {dataset.looks_for}")
+    if dataset.takes == "either":
+        return source
     wants_file = dataset.takes == "file"
     if wants_file and not source.is_file():
         raise InputError(f"{source} is a folder; pass {dataset.looks_for}, or use the dataset 'folder'")

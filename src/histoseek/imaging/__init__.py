@@ -1,6 +1,7 @@
 """Pixels at a place and a scale."""
 
 from histoseek.imaging.flat import FORMATS, MAX_PIXELS, FlatImage, image_of, open_flat, read_size
+from histoseek.imaging.grid import lay_tiles, share_of
 from histoseek.imaging.opening import (
     SLIDE_SUFFIXES,
     TIFF_SUFFIXES,
@@ -8,7 +9,9 @@ from histoseek.imaging.opening import (
     open_pixels,
     open_slide,
 )
+from histoseek.imaging.preview import draw_preview
 from histoseek.imaging.pyramid import Interpolation
+from histoseek.imaging.tissue import Tissue, find_tissue
 from histoseek.imaging.views import Reader, ViewPlan, plan_views, read_views, scale_of
 
 __all__ = [
@@ -20,8 +23,12 @@ __all__ = [
     "Interpolation",
     "OpenReaders",
     "Reader",
+    "Tissue",
     "ViewPlan",
+    "draw_preview",
+    "find_tissue",
     "image_of",
+    "lay_tiles",
     "open_flat",
     "open_pixels",
     "open_slide",
@@ -29,4 +36,5 @@ __all__ = [
     "read_size",
     "read_views",
     "scale_of",
+    "share_of",
 ]

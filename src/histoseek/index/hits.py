@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
+    from histoseek.index.regions import HitRegion
 
+
+_BOX = ("box_x", "box_y", "box_width", "box_height")
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -99,12 +102,24 @@ class Hits(Sequence[Hit]):
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """The rows as CSV with a header; written to `path` too when given."""
-        rows = self.rows()
+        rows = [_flat(row) for row in self.rows()]
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["rank", "score", "id"])
         writer.writeheader()
         writer.writerows(rows)
         return _written(text.getvalue(), path)
+
+    def regions(self) -> list[HitRegion]:
+        """Hits on slides, neighbours merged; see `histoseek.index.regions.merge_hits`."""
+        from histoseek.index.regions import merge_hits
+
+        return merge_hits(self.hits)
+
+    def to_geojson(self, folder: str | Path) -> list[Path]:
+        """Write the hits for QuPath, one file a slide; see `histoseek.index.regions.write_geojson`."""
+        from histoseek.index.regions import write_geojson
+
+        return write_geojson(self.hits, folder)
 
     def sheet(
         self,
@@ -134,6 +149,12 @@ def _row(hit: Hit) -> dict[str, Any]:
         row[name] = getattr(item, name)
     row["box"] = list(item.box) if item.box else None
     return row | {"caption": item.caption} | {name: _finite(value) for name, value in item.extra.items()}
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """The box as four columns, named as in a manifest."""
+    sides = dict(zip(_BOX, row["box"] or [None] * 4, strict=True))
+    return {name: value for name, value in row.items() if name != "box"} | sides
 
 
 def _finite(value: Value) -> Value:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from histoseek.encoders import load_encoder
 from histoseek.encoders.encoder import Encoder, unit_rows
 from histoseek.errors import EncoderError, FingerprintError, InputError
-from histoseek.imaging import SLIDE_SUFFIXES, Reader, image_of, open_pixels, open_slide
+from histoseek.imaging import SLIDE_SUFFIXES, image_of, open_pixels
 from histoseek.index.about import DRAFT, FILE, About
 from histoseek.index.build import Progress, build_index
 from histoseek.index.embedding import embed_box, embed_shape
 from histoseek.index.hits import Hit, Hits
 from histoseek.index.origins import rows_of_file, rows_of_region
 from histoseek.index.query import Example, RuleOptions, Rules
-from histoseek.index.region import Region, parse_region, place_region
+from histoseek.index.region import Region, open_region, region_of
 from histoseek.index.selecting import select_rows
 from histoseek.items import Manifest, item_of, parse_filter
 from histoseek.stores import LanceStore, Rows
@@ -217,21 +217,17 @@ class Index:
 
     def _rows_of_region(self, example: Example, exclude_group: bool | None) -> list[int]:
         """All rows of the region's slide, so that its patient is left out, or only those that it overlaps."""
-        region = _region_of(example.value)
+        region = region_of(example.value)
         if exclude_group is not False:
             return rows_of_region(self.rows.items, self.root, region.slide, None)
-        with closing(open_slide(region.slide)) as image:
-            placed = place_region(region, image, _scale_of(region, image, example.mpp))
-        return rows_of_region(self.rows.items, self.root, region.slide, placed.box)
+        with open_region(region, example.mpp) as placed:
+            return rows_of_region(self.rows.items, self.root, region.slide, placed.box)
 
     def _embed_region(self, example: Example) -> NDArray[np.float32]:
-        region = _region_of(example.value)
-        with closing(open_slide(region.slide)) as image:
-            mpp = _scale_of(region, image, example.mpp)
-            placed = place_region(region, image, mpp)
+        with open_region(region_of(example.value), example.mpp) as placed:
             if placed.covered is None:
-                return embed_box(image, placed.box, mpp, self.encoder)
-            return embed_shape(image, placed.box, mpp, self.encoder, placed.covered)
+                return embed_box(placed.image, placed.box, placed.mpp, self.encoder)
+            return embed_shape(placed.image, placed.box, placed.mpp, self.encoder, placed.covered)
 
     def _given_vector(self, value: Any) -> NDArray[np.float32]:
         try:
@@ -272,17 +268,6 @@ def _check_fingerprint(about: About, encoder: Encoder) -> None:
             f"{theirs.encoder!r} at {theirs.precision} (fingerprint {theirs.digest}) gives other vectors; "
             f"use --encoder {about.loaded_from}, or build the index again"
         )
-
-
-def _region_of(value: Any) -> Region:
-    return value if isinstance(value, Region) else parse_region(str(value))
-
-
-def _scale_of(region: Region, image: Reader, mpp: float | None) -> float:
-    known = mpp if mpp is not None else image.mpp
-    if known is None:
-        raise InputError(f"{region.slide} does not say how large its pixels are; state it with --mpp (µm per pixel)")
-    return known
 
 
 def _image_from_array(pixels: NDArray[Any]) -> Any:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from histoseek.datasets.annotations import read_polygon
 from histoseek.errors import InputError
-from histoseek.imaging import Reader
+from histoseek.imaging import Reader, open_slide
 from histoseek.items import Box
 
 _FORM = "SLIDE:X,Y,WIDTH,HEIGHT in level-0 pixels, the same with um behind it, or SLIDE:OUTLINE.geojson"
@@ -38,10 +41,21 @@ class Region:
 
 @dataclass(frozen=True)
 class Placed:
-    """A region laid onto its slide: its bounding box in level-0 pixels, and how much of other boxes belongs to it."""
+    """A region laid onto its open slide.
 
+    `box` is its bounding box in level-0 pixels of `mpp` µm; `covered` says how much of other boxes belongs to it, None
+    for a rectangle.
+    """
+
+    image: Reader
+    mpp: float
     box: Box
     covered: Callable[[list[Box]], NDArray[np.float64]] | None
+
+
+def region_of(value: Region | Any) -> Region:
+    """A region, from itself or from its text."""
+    return value if isinstance(value, Region) else parse_region(str(value))
 
 
 def parse_region(text: str) -> Region:
@@ -66,33 +80,50 @@ def parse_region(text: str) -> Region:
     return Region(Path(slide), (x, y, width, height), in_um=in_um)
 
 
-def place_region(region: Region, image: Reader, mpp: float) -> Placed:
-    """Lay a region onto its slide, whose pixels are `mpp` µm.
+@contextmanager
+def open_region(region: Region, mpp: float | None = None) -> Iterator[Placed]:
+    """Open the slide of a region and lay the region onto it; `mpp` states the slide's scale where it is not known.
 
     Raises:
-        InputError: it does not lie inside the slide, or its outline cannot be read.
+        ImageError: the slide cannot be read.
+        InputError: the scale is unknown, or the region does not lie inside the slide.
     """
+    with closing(open_slide(region.slide)) as image:
+        known = mpp if mpp is not None else image.mpp
+        if known is None:
+            raise InputError(f"{region.slide} does not say how large its pixels are; state µm per pixel with --mpp")
+        yield _placed(region, image, known)
+
+
+def picture_of_region(region: Region, mpp: float | None, side: int) -> tuple[Image.Image, float]:
+    """A picture of a region, at most `side` pixels wide and high, and its µm per pixel."""
+    with open_region(region, mpp) as placed:
+        box = placed.box
+        shrink = max(1.0, max(box.width, box.height) / side)
+        out = (max(1, round(box.width / shrink)), max(1, round(box.height / shrink)))
+        return Image.fromarray(placed.image.read(box, out)), placed.mpp * shrink
+
+
+def _placed(region: Region, image: Reader, mpp: float) -> Placed:
+    covered = None
     if region.rectangle is not None:
         scale = 1 / mpp if region.in_um else 1.0
         x, y, width, height = (round(number * scale) for number in region.rectangle)
         box = Box(x, y, max(1, width), max(1, height))
-        covered = None
-    else:
-        from histoseek.datasets.annotations import read_polygon
-
-        if region.outline is None:
-            raise InputError("a region needs a rectangle or an outline")
-        shape: Any = read_polygon(region.outline)
+    elif region.outline is not None:
+        shape = read_polygon(region.outline)
         left, top, right, bottom = shape.bounds
         x, y = max(0, math.floor(left)), max(0, math.floor(top))
         box = Box(x, y, math.ceil(min(right, image.size[0])) - x, math.ceil(min(bottom, image.size[1])) - y)
         covered = _coverage_by(shape)
-    inside = box.width > 0 and box.height > 0 and box.x + box.width <= image.size[0]
-    if not inside or box.y + box.height > image.size[1]:
+    else:
+        raise InputError("a region needs a rectangle or an outline")
+    fits = box.x + box.width <= image.size[0] and box.y + box.height <= image.size[1]
+    if min(box.width, box.height) < 1 or not fits:
         raise InputError(
             f"the region {region} does not lie inside the slide, which is {image.size[0]} × {image.size[1]} pixels"
         )
-    return Placed(box, covered)
+    return Placed(image, mpp, box, covered)
 
 
 def _coverage_by(shape: Any) -> Callable[[list[Box]], NDArray[np.float64]]:

@@ -4,7 +4,7 @@ from histoseek.items.files import Skipped, read_skipped, sha256_of, write_skippe
 from histoseek.items.filters import parse_filter
 from histoseek.items.item import Box, Item, Value
 from histoseek.items.manifest import Manifest, inside_root
-from histoseek.items.table import MPP_RANGE, SCHEMA, item_of, table_of
+from histoseek.items.table import MPP_RANGE, SCHEMA, check_table, item_of, table_of
 
 __all__ = [
     "MPP_RANGE",
@@ -14,6 +14,7 @@ __all__ = [
     "Manifest",
     "Skipped",
     "Value",
+    "check_table",
     "inside_root",
     "item_of",
     "parse_filter",
