@@ -1,212 +1,321 @@
-"""Annotations drawn on slides: QuPath GeoJSON and Aperio ImageScope XML become labelled outlines of tissue."""
+"""Annotations of slides: QuPath's GeoJSON and Aperio ImageScope's XML, and the labels that they give to tiles."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histoseek.errors import InputError, needs_extra
 
-SUFFIXES = (".geojson", ".json", ".xml")
-MOST_BYTES = 512 * 1024 * 1024
-_BACH = {"nign": "Benign", "situ": "InSitu", "vasive": "Invasive"}
+with needs_extra("slides"):
+    import shapely
+    from defusedxml import ElementTree
+
+MAX_BYTES = 256 * 1024 * 1024
+"""Larger files are refused: parsed, they take about ten times their size in memory."""
+
+MAX_DEPTH = 8
+"""Lists and collections inside one another that a GeoJSON file may have."""
+
+_HEAD_BYTES = 65_536
+_GEOJSON_HEAD = re.compile(rb'"type"\s*:\s*"(Feature|FeatureCollection|Polygon|MultiPolygon|GeometryCollection)"')
+_APERIO_HEAD = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<Annotations[\s/>]", re.DOTALL)
+_GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection", "Point", "MultiPoint", "LineString", "MultiLineString")
 _RECTANGLE, _ELLIPSE = "1", "2"
+_ELLIPSE_POINTS = 128
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """An outline in level-0 pixels (a shapely polygon or multipolygon) with its label, None without one."""
+    """An area somebody drew on a slide: its label, and its shape (a polygon or several) in level-0 pixels."""
 
     label: str | None
     shape: Any
+    name: str = ""
 
 
 def find_annotations(slide_path: Path, folder: Path | None) -> Path | None:
-    """The annotation file of a slide: its stem with .geojson, .json or .xml, beside it or in `folder`."""
-    home = slide_path.parent if folder is None else folder
-    candidates = [home / f"{slide_path.stem}{suffix}" for suffix in SUFFIXES]
-    return next((path for path in candidates if path.is_file() and _is_annotation(path)), None)
+    """The annotation file of a slide, in `folder` or else beside it; None when there is none.
+
+    It has the slide's name, with or without its suffix, and ends in .geojson, .json (if it is GeoJSON) or .xml (if it
+    is Aperio's).
+    """
+    for place in _named_like(slide_path, folder, (".geojson", ".json", ".xml")):
+        if place.suffix == ".geojson" or _looks_right(place):
+            return place
+    return None
 
 
 def explain_qpdata(slide_path: Path, folder: Path | None) -> str | None:
-    """What to do about annotations that are only there as QuPath's own `.qpdata`; None when there are none."""
-    home = slide_path.parent if folder is None else folder
-    found = home / f"{slide_path.stem}.qpdata"
-    if not found.is_file() or find_annotations(slide_path, folder) is not None:
+    """What to do when a slide has only a .qpdata file, which is QuPath's own; None when there is none, or no need."""
+    if find_annotations(slide_path, folder) is not None:
         return None
+    found = next(_named_like(slide_path, folder, (".qpdata",)), None)
+    if found is None:
+        return None
+    source, target = (str(path.as_posix()).replace("'", r"\'") for path in (found, found.with_suffix(".geojson")))
     return (
-        f"{found.name} is QuPath's binary format and is not read; in QuPath run the script "
-        f"exportObjectsToGeoJson(PathIO.readHierarchy(new File('{found.name}')).getAnnotationObjects(), "
-        f"'{slide_path.stem}.geojson', 'FEATURE_COLLECTION') and put the file beside it"
+        f"{found} holds annotations in QuPath's binary format, which cannot be read here; run this line in QuPath's "
+        f"script editor, which writes them as GeoJSON, and prepare again: exportObjectsToGeoJson("
+        f"qupath.lib.io.PathIO.readHierarchy(new File('{source}')).getAnnotationObjects(), '{target}', "
+        "'FEATURE_COLLECTION')"
     )
 
 
-def read_annotations(path: str | Path, spelling: Literal["as-written", "bach"] = "as-written") -> list[Annotation]:
-    """Read the areas of an annotation file in its order; points and lines have no area and are passed over.
+def read_annotations(path: Path) -> list[Annotation]:
+    """Read the areas of a QuPath GeoJSON or Aperio ImageScope XML file, in the order of the file.
 
-    The label is QuPath's classification, else the object's name; in ImageScope's files the value of the region's first
-    attribute (as in BACH A01), else the region's text (A02–A10), else the name of its layer. `spelling` "bach" makes
-    Benign, InSitu and Invasive of that set's ways to write them. Outlines that cross themselves are repaired.
-
-    Raises:
-        InputError: the file is neither, or is broken.
-        MissingExtraError: the extra `slides` is not installed.
-    """
-    source = Path(path)
-    if not source.is_file():
-        raise InputError(f"there is no annotation file {source}")
-    if source.stat().st_size > MOST_BYTES:
-        raise InputError(f"{source} is larger than {MOST_BYTES >> 20} MB; export fewer objects")
-    try:
-        pairs = _aperio(source) if source.suffix.lower() == ".xml" else _geojson(source)
-        respelt = _bach_label if spelling == "bach" else _as_written
-        return [Annotation(respelt(label), shape) for label, shape in pairs if shape is not None and not shape.is_empty]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"{source} is no GeoJSON or ImageScope annotation that can be read ({reason})") from error
-
-
-def read_polygon(path: str | Path) -> Any:
-    """The area that the outlines of a GeoJSON or ImageScope file cover together, as a shapely shape.
+    Points and lines are passed over, and outlines that cross themselves are repaired. A label is QuPath's
+    classification, else the object's name; in Aperio's files the region's attribute, else its text, else the name of
+    its layer.
 
     Raises:
-        InputError: the file cannot be read, or has no area.
+        InputError: no such file, or it is neither, is broken, or is larger than `MAX_BYTES`.
     """
-    with needs_extra("slides"):
-        import shapely
-    shapes = [annotation.shape for annotation in read_annotations(path)]
+    content = _content(path)
+    return _read_aperio(content, path) if path.suffix.lower() == ".xml" else _read_geojson(content, path)
+
+
+def read_polygon(path: Path) -> Any:
+    """One shape (a polygon or several) in level-0 pixels: all areas of an annotation file together.
+
+    Raises:
+        InputError: as `read_annotations`, or the file holds no area.
+    """
+    shapes = [one.shape for one in read_annotations(path)]
     if not shapes:
-        raise InputError(f"{path} holds no polygon; export an area, not points or lines")
+        raise InputError(f"{path} holds no polygon with an area; draw one in QuPath and export it as GeoJSON")
     return shapely.union_all(shapes)
 
 
 def label_tiles(boxes: NDArray[np.int64], annotations: Sequence[Annotation], cover: float) -> list[str | None]:
-    """Labels of tiles `[T, 4]` (x, y, width, height): the one whose outlines together cover most of the tile.
+    """The label of each tile of `boxes` `[T, 4]` (x, y, width, height in level-0 pixels), None without one.
 
-    A tile gets it if that part is at least `cover` of the tile; of equal parts the label that comes first in the
-    file counts.
+    A tile takes the label whose annotations together cover the largest part of it, if that part is at least `cover` of
+    the tile's area. Between equals, the label that comes first among the annotations wins.
+
+    Raises:
+        InputError: `cover` is not above 0 and at most 1.
     """
-    labels: list[str | None] = [None] * len(boxes)
-    labelled = [one for one in annotations if one.label is not None]
-    if not labelled or not len(boxes):
-        return labels
-    with needs_extra("slides"):
-        import shapely
+    if not 0 < cover <= 1:
+        raise InputError(f"the part of a tile that an annotation must cover is above 0 and at most 1, not {cover}")
+    named = [one for one in annotations if one.label is not None]
+    if not len(boxes) or not named:
+        return [None] * len(boxes)
+    labels = list(dict.fromkeys(one.label for one in named))
+    number = {label: at for at, label in enumerate(labels)}
+    of_shape = np.array([number[one.label] for one in named])
     x, y, width, height = np.asarray(boxes, dtype=float).T
     tiles = shapely.box(x, y, x + width, y + height)
-    best = np.full(len(boxes), -1.0)
-    for label in dict.fromkeys(one.label for one in labelled):
-        shape = shapely.union_all([one.shape for one in labelled if one.label == label])
-        parts = shapely.get_parts(shape)
-        at, part = shapely.STRtree(tiles).query(parts, predicate="intersects")[::-1]
-        shares = np.zeros(len(boxes))
-        np.add.at(shares, at, shapely.area(shapely.intersection(tiles[at], parts[part])))
-        shares /= width * height
-        for tile in np.flatnonzero((shares >= cover - 1e-9) & (shares > best + 1e-9)):
-            labels[tile] = label
-        best = np.maximum(best, shares)
-    return labels
+    tile, label, area = _covered(tiles, np.array([one.shape for one in named], dtype=object), of_shape)
+    share = np.round(area / (width * height)[tile], 9)  # rounded, so that equals are equal
+    order = np.lexsort((label, -share, tile))
+    first = order[np.unique(tile[order], return_index=True)[1]]
+    chosen: list[str | None] = [None] * len(boxes)
+    for at in first[share[first] >= round(cover, 9)]:
+        chosen[tile[at]] = labels[label[at]]
+    return chosen
 
 
-def _as_written(label: str | None) -> str | None:
-    return label or None
+def _covered(
+    tiles: NDArray[Any], shapes: NDArray[Any], of_shape: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """For each tile and label that meet: the tile, the label and the area, counted once where shapes overlap."""
+    tree = shapely.STRtree(tiles)
+    n_labels = int(of_shape.max()) + 1
+    shape, tile = tree.query(shapes, predicate="covers")
+    whole = np.unique(tile * n_labels + of_shape[shape])
+    shape, tile = tree.query(shapes, predicate="intersects")
+    meeting = tile * n_labels + of_shape[shape]
+    rest = np.flatnonzero(~np.isin(meeting, whole))  # cutting is what costs, and most tiles lie inside
+    rest = rest[np.argsort(meeting[rest], kind="stable")]
+    pieces = shapely.intersection(tiles[tile[rest]], shapes[shape[rest]])
+    partly, starts, counts = np.unique(meeting[rest], return_index=True, return_counts=True)
+    area = np.add.reduceat(shapely.area(pieces), starts) if len(rest) else np.zeros(0)
+    for at in np.flatnonzero(counts > 1):
+        area[at] = shapely.area(shapely.union_all(pieces[starts[at] : starts[at] + counts[at]]))
+    pairs = np.concatenate([whole, partly])
+    return pairs // n_labels, pairs % n_labels, np.concatenate([shapely.area(tiles[whole // n_labels]), area])
 
 
-def _bach_label(label: str | None) -> str | None:
-    """By a part of the word, as the files spell it in several ways and with slips."""
-    low = (label or "").lower()
-    return next((name for part, name in _BACH.items() if part in low), label or None)
+def _named_like(slide_path: Path, folder: Path | None, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Files with a slide's name that exist; those in `folder` first, as somebody named it."""
+    places = [slide_path.parent] if folder is None else [folder, slide_path.parent]
+    for place in dict.fromkeys(places):
+        for suffix in suffixes:
+            for name in (slide_path.stem, slide_path.name):
+                if (place / f"{name}{suffix}").is_file():
+                    yield place / f"{name}{suffix}"
 
 
-def _is_annotation(path: Path) -> bool:
-    """Whether a .json or .xml beside a slide is one of annotations: scanners leave others of the same name."""
-    if path.suffix.lower() == ".geojson":
-        return True
-    with path.open("rb") as stream:
-        head = stream.read(4096)
-    mark = b"<Annotations" if path.suffix.lower() == ".xml" else b'"geometry"'
-    return mark in head or (path.suffix.lower() == ".json" and b"FeatureCollection" in head)
-
-
-def _geojson(source: Path) -> Iterator[tuple[str | None, Any]]:
-    import shapely.geometry
-
-    content = json.loads(source.read_text(encoding="utf-8-sig"))
-    features = content.get("features", [content]) if isinstance(content, dict) else content
-    for feature in features:
-        geometry = feature.get("geometry", feature)
-        if geometry is None or geometry["type"] not in ("Polygon", "MultiPolygon", "GeometryCollection"):
-            continue
-        yield _qupath_label(feature.get("properties") or {}), _repaired(shapely.geometry.shape(geometry))
-
-
-def _qupath_label(properties: dict[str, Any]) -> str | None:
-    kind = properties.get("classification")
-    if isinstance(kind, dict):
-        names = kind.get("names")
-        kind = kind.get("name") or (": ".join(names) if isinstance(names, list) else None)
-    label = kind if isinstance(kind, str) and kind.strip() else properties.get("name")
-    return label.strip() if isinstance(label, str) else None
-
-
-def _aperio(source: Path) -> Iterator[tuple[str | None, Any]]:
-    with needs_extra("slides"):
-        from defusedxml import ElementTree
+def _looks_right(path: Path) -> bool:
+    """Whether a .json is GeoJSON, or an .xml is Aperio's: both endings are used for much else."""
     try:
-        root = ElementTree.parse(source).getroot()
-    except ElementTree.ParseError as error:
-        raise ValueError(str(error)) from error
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES).replace(b"\0", b"")  # without zeros UTF-16 reads as ASCII
+    except OSError:
+        return False
+    if path.suffix == ".json":
+        return _GEOJSON_HEAD.search(head) is not None
+    return _APERIO_HEAD.match(head.lstrip(b"\xef\xbb\xbf\xff\xfe")) is not None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(
+                f"{path} has {size / 1e6:.0f} MB, and annotation files of more than {MAX_BYTES / 1e6:.0f} MB are not "
+                "read; export the annotations without cells and measurements"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the annotations {path} cannot be read: {error.strerror}") from error
+
+
+def _read_geojson(content: bytes, path: Path) -> list[Annotation]:
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no GeoJSON: {error}; export it from QuPath again") from error
+    features = list(_features(data, path))
+    read = []
+    for number, feature in enumerate(features, 1):
+        try:
+            shape = _only_areas(_geometry_of(feature.get("geometry")))
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError, shapely.errors.ShapelyError) as error:
+            raise InputError(f"{path}, feature {number}: its coordinates cannot be read ({error})") from error
+        if shape is not None:
+            read.append(_qupath_annotation(feature.get("properties"), shape))
+    return read
+
+
+def _features(data: Any, path: Path, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """The features of a collection, of a list, or the one; a bare geometry is a feature without properties."""
+    kind = data.get("type") if isinstance(data, dict) else None
+    if isinstance(data, list) and depth < MAX_DEPTH:
+        for one in data:
+            yield from _features(one, path, depth + 1)
+    elif kind == "FeatureCollection" and isinstance(data.get("features"), list) and depth < MAX_DEPTH:
+        yield from _features(data["features"], path, depth + 1)
+    elif kind == "Feature":
+        yield data
+    elif kind in _GEOMETRIES:
+        yield {"geometry": data}
+    else:
+        raise InputError(f"{path} is no GeoJSON with features; export it from QuPath as a FeatureCollection")
+
+
+def _geometry_of(geometry: Any, depth: int = 0) -> list[Any]:
+    """The polygons of a GeoJSON geometry; points and lines have none."""
+    if geometry is None:
+        return []
+    kind = geometry["type"]
+    if kind == "Polygon":
+        return _polygon(geometry["coordinates"])
+    if kind == "MultiPolygon":
+        return [polygon for rings in geometry["coordinates"] for polygon in _polygon(rings)]
+    if kind == "GeometryCollection" and depth < MAX_DEPTH:
+        return [polygon for one in geometry["geometries"] for polygon in _geometry_of(one, depth + 1)]
+    return []
+
+
+def _polygon(rings: Sequence[Sequence[Sequence[float]]]) -> list[Any]:
+    read = [[(float(point[0]), float(point[1])) for point in ring] for ring in rings]
+    if not all(math.isfinite(number) for ring in read for point in ring for number in point):
+        raise ValueError("not a number")
+    drawn = [ring for ring in read if len(ring) >= 3]
+    if not read or len(read[0]) < 3:
+        return []
+    return [shapely.Polygon(drawn[0], drawn[1:])]
+
+
+def _only_areas(polygons: Sequence[Any]) -> Any:
+    """One shape without self-crossings of what has an area; None when nothing has."""
+    if not polygons:
+        return None
+    shape = polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
+    if not shape.is_valid:  # by its structure: where an outline crosses itself, nothing it went around is lost
+        shape = shapely.make_valid(shape, method="structure", keep_collapsed=False)
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    parts = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & (shapely.area(parts) > 0)]
+    if not len(parts):
+        return None
+    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(list(parts))
+
+
+def _qupath_annotation(properties: Any, shape: Any) -> Annotation:
+    known = properties if isinstance(properties, dict) else {}
+    given = known.get("classification")
+    if isinstance(given, dict):
+        names = given.get("names")
+        given = given.get("name") or (": ".join(map(str, names)) if isinstance(names, list) else None)
+    name = _text(known.get("name")) or ""
+    return Annotation(_text(given) or name or None, shape, name)
+
+
+def _text(value: Any) -> str | None:
+    """A text without blanks around it; None when nothing is left."""
+    return (value.strip() or None) if isinstance(value, str) else None
+
+
+def _read_aperio(content: bytes, path: Path) -> list[Annotation]:
+    try:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise InputError(f"{path} is no XML that can be read: {error}; export it from ImageScope again") from error
     if root.tag != "Annotations":
-        raise ValueError(f"its root is <{root.tag}>, not <Annotations>")
-    for layer in root.iter("Annotation"):
-        solid: list[tuple[str | None, Any]] = []
-        holes: list[Any] = []
-        for region in layer.iter("Region"):
-            shape = _aperio_shape(region)
-            if shape is None:
-                continue
-            if region.get("NegativeROA") == "1":
-                holes.append(shape)
-            else:
-                solid.append((_aperio_label(region, layer), shape))
-        for label, shape in solid:
-            for hole in holes:
-                shape = shape.difference(hole)
-            yield label, shape
+        raise InputError(
+            f"{path} is not Aperio ImageScope's: it starts with <{str(root.tag)[:40]}> instead of <Annotations>; "
+            "convert it to GeoJSON with QuPath"
+        )
+    return [one for number, layer in enumerate(root.findall("Annotation"), 1) for one in _layer(layer, number, path)]
+
+
+def _layer(layer: Any, number: int, path: Path) -> Iterable[Annotation]:
+    """The regions of one layer; the negative ones are holes in the others."""
+    drawn, holes = [], []
+    for at, region in enumerate(layer.findall("Regions/Region"), 1):
+        try:
+            shape = _only_areas(_aperio_polygon(region))
+        except (ValueError, TypeError, shapely.errors.ShapelyError) as error:
+            raise InputError(f"{path}, annotation {number}, region {at}: its vertices cannot be read") from error
+        if shape is None:
+            continue
+        if region.get("NegativeROA") == "1":
+            holes.append(shape)
+        else:
+            drawn.append((region, shape))
+    for region, shape in drawn:
+        left = shape if not holes else _only_areas([shapely.difference(shape, shapely.union_all(holes))])
+        if left is not None:
+            yield Annotation(_aperio_label(region, layer), left, _text(layer.get("Name")) or "")
+
+
+def _aperio_polygon(region: Any) -> list[Any]:
+    points = [(float(vertex.get("X")), float(vertex.get("Y"))) for vertex in region.findall("Vertices/Vertex")]
+    if not all(math.isfinite(number) for point in points for number in point):
+        raise ValueError("not a number")
+    kind = region.get("Type")
+    if kind in (_RECTANGLE, _ELLIPSE) and 2 <= len(points) <= 4:
+        left, top, right, bottom = shapely.MultiPoint(points).bounds
+        if kind == _ELLIPSE:
+            turn = np.linspace(0, 2 * math.pi, _ELLIPSE_POINTS, endpoint=False)
+            across, down = (right - left) / 2 * np.cos(turn), (bottom - top) / 2 * np.sin(turn)
+            return [shapely.Polygon(np.column_stack(((left + right) / 2 + across, (top + bottom) / 2 + down)))]
+        if len(points) == 2:
+            return [shapely.box(left, top, right, bottom)]
+    return [shapely.Polygon(points)] if len(points) >= 3 else []
 
 
 def _aperio_label(region: Any, layer: Any) -> str | None:
-    values = [node.get("Value", "") for node in region.iter("Attribute")]
-    stated = (*values, region.get("Text", ""), layer.get("Name", ""))
-    return next((text.strip() for text in stated if text and text.strip()), None)
-
-
-def _aperio_shape(region: Any) -> Any:
-    import shapely
-    from shapely import affinity
-
-    points = [(float(vertex.get("X")), float(vertex.get("Y"))) for vertex in region.iter("Vertex")]
-    if region.get("Type") in (_RECTANGLE, _ELLIPSE) and len(points) >= 2:
-        x, y = (tuple(sorted((min(axis), max(axis)))) for axis in zip(*points, strict=True))
-        if region.get("Type") == _RECTANGLE and len(points) == 2:
-            return shapely.box(x[0], y[0], x[1], y[1])
-        if region.get("Type") == _ELLIPSE:
-            circle = shapely.Point((x[0] + x[1]) / 2, (y[0] + y[1]) / 2).buffer(1, quad_segs=32)
-            return affinity.scale(circle, (x[1] - x[0]) / 2, (y[1] - y[0]) / 2)
-    return _repaired(shapely.Polygon(points)) if len(points) >= 3 else None
-
-
-def _repaired(shape: Any) -> Any:
-    """The polygons of a shape, made valid; None when nothing of it has an area."""
-    import shapely
-
-    if not shape.is_valid:
-        shape = shapely.make_valid(shape)
-    parts = [part for part in shapely.get_parts(shape) if part.geom_type in ("Polygon", "MultiPolygon") and part.area]
-    return shapely.union_all(parts) if parts else None
+    attributes = [_text(one.get("Value")) for one in region.findall("Attributes/Attribute")]
+    return next((one for one in attributes if one), None) or _text(region.get("Text")) or _text(layer.get("Name"))

@@ -20,14 +20,14 @@ SIDE = 224
 """Width and height of a thumbnail's field in pixels."""
 MOST = 100
 """More hits than this are not drawn; the sheet says so."""
-_GAP, _MARGIN, _CAPTION, _FOOTER = 18, 28, 66, 40
+_GAP, MARGIN, _CAPTION, _FOOTER = 18, 28, 66, 40
 _SAME_SCALE = 2.5
 _WHITE: Colour = (255, 255, 255)
-_PAPER: Colour = (250, 250, 250)
+PAPER: Colour = (250, 250, 250)
 _FIELD: Colour = (226, 226, 226)
-_INK: Colour = (32, 32, 32)
-_QUIET: Colour = (104, 104, 104)
-_QUERY: Colour = (0, 95, 155)
+INK: Colour = (32, 32, 32)
+QUIET: Colour = (104, 104, 104)
+QUERY: Colour = (0, 95, 155)
 _LENGTHS_UM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 _COLUMNS = 5
 
@@ -51,23 +51,23 @@ def draw_sheet(
     left = 1 if asked is not None or words or hits.query else 0
     columns = min(_COLUMNS if len(shown) <= 20 else 8, max(1, len(shown)))
     rows = max(1, math.ceil(len(shown) / columns))
-    scale, scale_note = _common_scale([*pictures, *([asked] if asked else [])])
-    width = 2 * _MARGIN + (columns + left) * (SIDE + _GAP) - _GAP + left * _GAP
-    width = max(width, 2 * _MARGIN + 2 * SIDE + _GAP)
-    height = 2 * _MARGIN + rows * (SIDE + _CAPTION) + _FOOTER - 8
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    scale, scale_note = common_scale([*pictures, *([asked] if asked else [])])
+    width = 2 * MARGIN + (columns + left) * (SIDE + _GAP) - _GAP + left * _GAP
+    width = max(width, 2 * MARGIN + 2 * SIDE + _GAP)
+    height = 2 * MARGIN + rows * (SIDE + _CAPTION) + _FOOTER - 8
+    sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     if left:
         _draw_query(sheet, asked, words, scale)
-        _draw_vote(draw, hits, (_MARGIN, _MARGIN + SIDE + 34), rows)
+        _draw_vote(draw, hits, (MARGIN, MARGIN + SIDE + 34), rows)
     for number, (hit, picture) in enumerate(zip(shown, pictures, strict=True)):
-        x = _MARGIN + left * (SIDE + 2 * _GAP) + number % columns * (SIDE + _GAP)
-        y = _MARGIN + number // columns * (SIDE + _CAPTION)
-        _draw_picture(sheet, picture, (x, y), scale)
+        x = MARGIN + left * (SIDE + 2 * _GAP) + number % columns * (SIDE + _GAP)
+        y = MARGIN + number // columns * (SIDE + _CAPTION)
+        draw_picture(sheet, picture, (x, y), scale)
         _draw_caption(draw, hit, (x, y + SIDE + 6))
     if not shown:
-        text = (_MARGIN + left * (SIDE + 2 * _GAP), _MARGIN + 8)
-        draw.text(text, "No hits", font=font_of(18), fill=_QUIET)
+        text = (MARGIN + left * (SIDE + 2 * _GAP), MARGIN + 8)
+        draw.text(text, "No hits", font=font_of(18), fill=QUIET)
     synthetic = any(p.synthetic for p in pictures) or bool(asked and asked.synthetic)
     _draw_footer(sheet, hits, synthetic or any(_is_drawn(hit.item) for hit in shown), scale_note)
     return sheet
@@ -78,9 +78,9 @@ def _draw_footer(sheet: Image.Image, hits: Hits, synthetic: bool, scale_note: st
 
     notes = [RESEARCH_ONLY, *([SYNTHETIC] if synthetic else []), *([scale_note] if scale_note else [])]
     notes += [f"first {MOST} of {len(hits)} hits"] if len(hits) > MOST else []
-    line = elided("  ·  ".join(notes), 14, sheet.width - 2 * _MARGIN)
-    at = (_MARGIN, sheet.height - _MARGIN - 14)
-    ImageDraw.Draw(sheet).text(at, line, font=font_of(14), fill=_QUIET)
+    line = elided("  ·  ".join(notes), 14, sheet.width - 2 * MARGIN)
+    at = (MARGIN, sheet.height - MARGIN - 14)
+    ImageDraw.Draw(sheet).text(at, line, font=font_of(14), fill=QUIET)
 
 
 def _asked_picture(hits: Hits, query: str | Path | Image.Image | Item | None, mpp: float | None) -> Picture | None:
@@ -103,7 +103,7 @@ def _is_drawn(item: Item) -> bool:
     return "phantom" in item.dataset.lower() or bool(item.extra.get("synthetic"))
 
 
-def _common_scale(pictures: list[Picture]) -> tuple[float | None, str]:
+def common_scale(pictures: list[Picture]) -> tuple[float | None, str]:
     """µm per drawn pixel for all pictures of known scale, or None when one scale would leave some too small."""
     extents = [extent for picture in pictures if (extent := picture.extent_um)]
     if not extents:
@@ -113,7 +113,7 @@ def _common_scale(pictures: list[Picture]) -> tuple[float | None, str]:
     return max(extents) / SIDE, "one scale where it is known" if len(extents) < len(pictures) else "one scale"
 
 
-def _draw_picture(sheet: Image.Image, picture: Picture, at: tuple[int, int], scale: float | None) -> None:
+def draw_picture(sheet: Image.Image, picture: Picture, at: tuple[int, int], scale: float | None) -> None:
     """Letterbox a picture in its field, at `scale` µm a drawn pixel where that and its own scale are known."""
     from PIL import ImageDraw
 
@@ -128,7 +128,7 @@ def _draw_picture(sheet: Image.Image, picture: Picture, at: tuple[int, int], sca
         broken = picture if picture.trouble else replace(picture, trouble="image cannot be read")
         draw.rectangle((*at, at[0] + SIDE - 1, at[1] + SIDE - 1), outline=(190, 190, 190))
         middle = (at[0] + SIDE / 2, at[1] + SIDE / 2)
-        draw.text(middle, broken.trouble, font=font_of(15), fill=_QUIET, anchor="mm")
+        draw.text(middle, broken.trouble, font=font_of(15), fill=QUIET, anchor="mm")
         return
     sheet.paste(image, (at[0] + (SIDE - size[0]) // 2, at[1] + (SIDE - size[1]) // 2))
     if picture.extent_um:
@@ -142,39 +142,39 @@ def _draw_bar(draw: ImageDraw.ImageDraw, um_per_px: float, at: tuple[int, int]) 
     plate = max(bar + 14, 62)
     left, top = at[0] + 6, at[1] + SIDE - 32
     draw.rectangle((left, top, left + plate, top + 26), fill=_WHITE)
-    micrometres(draw, (left + plate // 2, top + 1), f"{length:,}".replace(",", " "), 13, _INK)
+    micrometres(draw, (left + plate // 2, top + 1), f"{length:,}".replace(",", " "), 13, INK)
     start = left + (plate - bar) // 2
-    draw.rectangle((start, top + 20, start + bar - 1, top + 22), fill=_INK)
+    draw.rectangle((start, top + 20, start + bar - 1, top + 22), fill=INK)
 
 
 def _draw_caption(draw: ImageDraw.ImageDraw, hit: Hit, at: tuple[int, int]) -> None:
     x, y = at
-    draw.text((x, y), f"{hit.rank}", font=font_of(17), fill=_INK)
+    draw.text((x, y), f"{hit.rank}", font=font_of(17), fill=INK)
     score = f"{hit.score:.3f}" if math.isfinite(hit.score) else "no score"
-    draw.text((x + SIDE, y + 2), score, font=font_of(15), fill=_QUIET, anchor="ra")
+    draw.text((x + SIDE, y + 2), score, font=font_of(15), fill=QUIET, anchor="ra")
     label_at = x + 12 + round(font_of(17).getlength(f"{hit.rank}"))
     room = x + SIDE - label_at - round(font_of(15).getlength(score)) - 10
     label = hit.item.label
     text = elided(label or "no label", 17, room)
-    draw.text((label_at, y), text, font=font_of(17), fill=_INK if label else _QUIET)
+    draw.text((label_at, y), text, font=font_of(17), fill=INK if label else QUIET)
     if hit.item.group_source != "image":
         group = elided(f"{hit.item.group_source} {hit.item.group}".strip(), 14, SIDE, middle=True)
-        draw.text((x, y + 25), group, font=font_of(14), fill=_QUIET)
+        draw.text((x, y + 25), group, font=font_of(14), fill=QUIET)
 
 
 def _draw_query(sheet: Image.Image, asked: Picture | None, words: str, scale: float | None) -> None:
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(sheet)
-    at = (_MARGIN, _MARGIN)
+    at = (MARGIN, MARGIN)
     if asked is not None:
-        _draw_picture(sheet, asked, at, scale)
+        draw_picture(sheet, asked, at, scale)
     else:
         draw.rectangle((*at, at[0] + SIDE - 1, at[1] + SIDE - 1), fill=_WHITE)
         for number, line in enumerate(_wrapped(words or "vector", 16, SIDE - 28, 8)):
-            draw.text((at[0] + 14, at[1] + 16 + number * 24), line, font=font_of(16), fill=_INK)
-    draw.rectangle((at[0] - 4, at[1] - 4, at[0] + SIDE + 3, at[1] + SIDE + 3), outline=_QUERY, width=4)
-    draw.text((at[0], at[1] + SIDE + 6), "query", font=font_of(17), fill=_QUERY)
+            draw.text((at[0] + 14, at[1] + 16 + number * 24), line, font=font_of(16), fill=INK)
+    draw.rectangle((at[0] - 4, at[1] - 4, at[0] + SIDE + 3, at[1] + SIDE + 3), outline=QUERY, width=4)
+    draw.text((at[0], at[1] + SIDE + 6), "query", font=font_of(17), fill=QUERY)
 
 
 def _draw_vote(draw: ImageDraw.ImageDraw, hits: Hits, at: tuple[int, int], rows: int) -> None:
@@ -184,13 +184,13 @@ def _draw_vote(draw: ImageDraw.ImageDraw, hits: Hits, at: tuple[int, int], rows:
     if room < 2 or not counts:
         return
     x, y = at[0], at[1] + 34
-    draw.text((x, y - 4), f"labels among {len(hits)} hits", font=font_of(14), fill=_QUIET)
+    draw.text((x, y - 4), f"labels among {len(hits)} hits", font=font_of(14), fill=QUIET)
     for number, (label, count) in enumerate(list(counts.items())[: min(6, room - 1)]):
         top = y + 24 + number * 38
-        draw.text((x, top), elided(label, 15, SIDE - 44), font=font_of(15), fill=_INK)
-        draw.text((x + SIDE, top), f"{count}", font=font_of(15), fill=_INK, anchor="ra")
+        draw.text((x, top), elided(label, 15, SIDE - 44), font=font_of(15), fill=INK)
+        draw.text((x + SIDE, top), f"{count}", font=font_of(15), fill=INK, anchor="ra")
         draw.rectangle((x, top + 21, x + SIDE - 1, top + 25), fill=_FIELD)
-        draw.rectangle((x, top + 21, x + max(2, SIDE * count // len(hits)) - 1, top + 25), fill=_QUERY)
+        draw.rectangle((x, top + 21, x + max(2, SIDE * count // len(hits)) - 1, top + 25), fill=QUERY)
 
 
 def _wrapped(text: str, size: int, width: int, most: int) -> list[str]:

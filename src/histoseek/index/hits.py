@@ -98,7 +98,7 @@ class Hits(Sequence[Hit]):
     def to_json(self, path: str | Path | None = None) -> str:
         """One JSON object with the query and the hits; written to `path` too when given."""
         text = json.dumps({"query": dict(self.query), "hits": self.rows()}, indent=1, ensure_ascii=False, default=str)
-        return _written(text, path)
+        return written(text, path)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """The rows as CSV with a header; written to `path` too when given."""
@@ -107,7 +107,7 @@ class Hits(Sequence[Hit]):
         writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["rank", "score", "id"])
         writer.writeheader()
         writer.writerows(rows)
-        return _written(text.getvalue(), path)
+        return written(text.getvalue(), path)
 
     def regions(self) -> list[HitRegion]:
         """Hits on slides, neighbours merged; see `histoseek.index.regions.merge_hits`."""
@@ -162,7 +162,8 @@ def _finite(value: Value) -> Value:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _written(text: str, path: str | Path | None) -> str:
+def written(text: str, path: str | Path | None) -> str:
+    """Give a text back, and write it to `path` too when given."""
     if path is not None:
         with written_whole(path) as draft:
             draft.write_text(text, encoding="utf-8")

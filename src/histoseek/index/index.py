@@ -23,6 +23,8 @@ from histoseek.index.origins import rows_of_file, rows_of_region
 from histoseek.index.query import Example, RuleOptions, Rules
 from histoseek.index.region import Region, open_region, region_of
 from histoseek.index.selecting import select_rows
+from histoseek.index.whole_search import WholeHits, WholeOptions, WholeRules, search_wholes
+from histoseek.index.wholes import Level
 from histoseek.items import Manifest, item_of, parse_filter
 from histoseek.stores import LanceStore, Rows
 
@@ -114,6 +116,20 @@ class Index:
             for rank, (row, score) in enumerate(zip(self.rows.items.take(found).to_pylist(), scores, strict=True), 1)
         ]
         return Hits(tuple(hits), self.root, _asked(asked, kept))
+
+    def search_wholes(self, name: str, level: Level = "slide", **rules: Unpack[WholeOptions]) -> WholeHits:
+        """Find the slides (or, at level "case", the patients) most like one of the archive, never its own patient.
+
+        Raises:
+            InputError: the archive holds no such slide or case.
+            MissingExtraError: the extra `slides` is not installed.
+        """
+        return search_wholes(self, name, level, WholeRules(**rules))
+
+    @property
+    def version(self) -> int:
+        """Number of the newest version of the table."""
+        return LanceStore(self.path).version
 
     @property
     def encoder(self) -> Encoder:
