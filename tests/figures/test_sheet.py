@@ -11,7 +11,7 @@ from histoseek.errors import InputError
 from histoseek.figures import draw_sheet
 from histoseek.figures.lettering import elided, font_of, plain
 from histoseek.figures.pictures import SYNTHETIC, inside, measure
-from histoseek.figures.sheet import MOST, SIDE, _asked_words, _common_scale
+from histoseek.figures.sheet import MOST, SIDE, _asked_words, common_scale
 from histoseek.index.hits import Hit, Hits
 from histoseek.items import Box, Item
 
@@ -71,8 +71,8 @@ def test_empty_and_crowded(tmp_path: Path) -> None:
 def test_pictures_share_one_scale_when_sizes_are_near(tmp_path: Path) -> None:
     small, large = (picture(tmp_path / f"{side}.png", (side, side)) for side in (100, 200))
     near = [measure(small, mpp=0.5), measure(large, mpp=0.5)]
-    assert _common_scale(near)[0] == pytest.approx(200 * 0.5 / SIDE)
-    assert _common_scale([measure(small, mpp=0.1), measure(large, mpp=2.0)])[0] is None
+    assert common_scale(near)[0] == pytest.approx(200 * 0.5 / SIDE)
+    assert common_scale([measure(small, mpp=0.1), measure(large, mpp=2.0)])[0] is None
     items = [Item("s", "100.png", mpp=0.5), Item("l", "200.png", mpp=0.5)]
     sheet = draw_sheet(Hits(tuple(Hit(at + 1, 0.5, item) for at, item in enumerate(items)), tmp_path))
     side = round(SIDE / 2)

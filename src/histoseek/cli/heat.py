@@ -34,7 +34,7 @@ def heat(
     example: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Draw how similar every tile of a slide is to a query."""
-    from histoseek.figures import draw_heat, write_overlay
+    from histoseek.figures.heat import draw_heat, write_overlay
     from histoseek.index import heat_of
     from histoseek.items import written_whole
 

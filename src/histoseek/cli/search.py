@@ -14,7 +14,7 @@ from histoseek.cli.slide_search import show_wholes
 from histoseek.errors import InputError
 
 if TYPE_CHECKING:
-    from histoseek.index import RuleOptions, Vote
+    from histoseek.index import Hits, RuleOptions, Vote
 
 KINDS = ("--image", "--text", "--item", "--region")
 COLUMNS = ["rank", "score", "label", "group", "id"]
@@ -111,15 +111,19 @@ def search(
         note("nothing was found: the filter or the minimum score leaves no item")
     if not as_json:
         _note_vote(hits.vote())
+    _write(hits, csv, geojson)
+    if sheet is not None:
+        hits.sheet(sheet, *_picture(opened, examples))
+        note(f"wrote {sheet}")
+
+
+def _write(hits: Hits, csv: Path | None, geojson: Path | None) -> None:
     if csv is not None:
         hits.to_csv(csv)
         note(f"wrote {csv}")
     if geojson is not None:
         written = hits.to_geojson(geojson)
         note(f"wrote {counted(len(written), 'file')} into {geojson}; drag one onto its slide in QuPath")
-    if sheet is not None:
-        hits.sheet(sheet, *_picture(opened, examples))
-        note(f"wrote {sheet}")
 
 
 def _note_vote(vote: Vote) -> None:

@@ -29,12 +29,9 @@ def show_wholes(
         what = f"--{unfit[0].replace('_', '-')}" if unfit else "another query"
         raise InputError(f"--slide and --case stand alone: take {what} out")
     (name, level), (as_json, csv, sheet) = wholes[0], outputs
+    no_patient = rules["exclude_group"] is not False
     hits = opened.search_wholes(
-        name,
-        cast("Level", level),
-        k=rules["k"],
-        where=rules["where"],
-        exclude_group=rules["exclude_group"] is not False,
+        name, cast("Level", level), k=rules["k"], where=rules["where"], exclude_group=no_patient
     )
     rows = hits.rows()
     show_rows(rows, as_json, COLUMNS)

@@ -6,9 +6,9 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ _HEAD_BYTES = 65_536
 _GEOJSON_HEAD = re.compile(rb'"type"\s*:\s*"(Feature|FeatureCollection|Polygon|MultiPolygon|GeometryCollection)"')
 _APERIO_HEAD = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<Annotations[\s/>]", re.DOTALL)
 _GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection", "Point", "MultiPoint", "LineString", "MultiLineString")
+_BACH = {"nign": "Benign", "situ": "InSitu", "vasive": "Invasive"}
 _RECTANGLE, _ELLIPSE = "1", "2"
 _ELLIPSE_POINTS = 128
 
@@ -70,18 +71,20 @@ def explain_qpdata(slide_path: Path, folder: Path | None) -> str | None:
     )
 
 
-def read_annotations(path: Path) -> list[Annotation]:
+def read_annotations(path: Path, spelling: Literal["as-written", "bach"] = "as-written") -> list[Annotation]:
     """Read the areas of a QuPath GeoJSON or Aperio ImageScope XML file, in the order of the file.
 
     Points and lines are passed over, and outlines that cross themselves are repaired. A label is QuPath's
-    classification, else the object's name; in Aperio's files the region's attribute, else its text, else the name of
-    its layer.
+    classification, else the object's name; in Aperio's files the region's attribute (as in BACH A01), else its text
+    (A02–A10), else the name of its layer. `spelling` "bach" makes Benign, InSitu and Invasive of that set's several
+    ways to write them.
 
     Raises:
         InputError: no such file, or it is neither, is broken, or is larger than `MAX_BYTES`.
     """
     content = _content(path)
-    return _read_aperio(content, path) if path.suffix.lower() == ".xml" else _read_geojson(content, path)
+    read = _read_aperio(content, path) if path.suffix.lower() == ".xml" else _read_geojson(content, path)
+    return read if spelling == "as-written" else [replace(one, label=_bach_label(one.label)) for one in read]
 
 
 def read_polygon(path: Path) -> Any:
@@ -123,6 +126,12 @@ def label_tiles(boxes: NDArray[np.int64], annotations: Sequence[Annotation], cov
     for at in first[share[first] >= round(cover, 9)]:
         chosen[tile[at]] = labels[label[at]]
     return chosen
+
+
+def _bach_label(label: str | None) -> str | None:
+    """By a part of the word: the files hold several spellings and slips."""
+    low = (label or "").lower()
+    return next((name for part, name in _BACH.items() if part in low), label)
 
 
 def _covered(

@@ -16,7 +16,6 @@ from typing import Literal
 
 import pyarrow as pa
 
-from histoseek.datasets.annotations import explain_qpdata, find_annotations, label_tiles, read_annotations
 from histoseek.datasets.tile_work import Sketch, SlideWork, read_work, work_on, write_work
 from histoseek.errors import HistoseekError, InputError, MissingExtraError
 from histoseek.items import SCHEMA, Item, Skipped
@@ -168,6 +167,8 @@ def _labels(
     item: Item, path: Path, work: SlideWork, settings: TileSettings
 ) -> tuple[list[str | None], list[str | None], list[str]]:
     """Label and source of every tile: annotations where the slide has them, else the slide's own label."""
+    from histoseek.datasets.annotations import explain_qpdata, find_annotations, label_tiles, read_annotations
+
     n_tiles = len(work.boxes)
     file = find_annotations(path, settings.annotations)
     if file is None:

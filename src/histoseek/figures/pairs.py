@@ -47,6 +47,6 @@ def draw_pairs(found: WholeHits) -> Image.Image:
             draw.text((left + SIDE + _GAP, line + SIDE + 5), f"{pair[2]:.3f}", font=font_of(14), fill=QUIET)
             draw.text((left, line + SIDE + 5), "query", font=font_of(14), fill=QUERY)
     synthetic = [SYNTHETIC] if any(picture.synthetic for picture in flat) else []
-    line = "  ·  ".join([RESEARCH_ONLY, *synthetic, *([note] if note else [])])
-    draw.text((MARGIN, sheet.height - MARGIN - 8), line, font=font_of(14), fill=QUIET)
+    notes = "  ·  ".join([RESEARCH_ONLY, *synthetic, *([note] if note else [])])
+    draw.text((MARGIN, sheet.height - MARGIN - 8), notes, font=font_of(14), fill=QUIET)
     return sheet

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from histoseek.datasets.annotations import read_polygon
 from histoseek.errors import InputError
 from histoseek.imaging import Reader, open_slide
 from histoseek.items import Box
@@ -111,6 +110,8 @@ def _placed(region: Region, image: Reader, mpp: float) -> Placed:
         x, y, width, height = (round(number * scale) for number in region.rectangle)
         box = Box(x, y, max(1, width), max(1, height))
     elif region.outline is not None:
+        from histoseek.datasets.annotations import read_polygon  # loads shapely, of the extra `slides`
+
         shape = read_polygon(region.outline)
         left, top, right, bottom = shape.bounds
         x, y = max(0, math.floor(left)), max(0, math.floor(top))

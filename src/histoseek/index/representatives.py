@@ -33,9 +33,9 @@ Vectors = NDArray[np.float32]
 
 
 def choose(vectors: Vectors, places: NDArray[np.float64], how: Choice) -> NDArray[np.int64]:
-    """Positions, ascending, of the representatives among tiles with unit vectors `[T, D]` and places `[T, 2]` in pixels.
+    """Positions, ascending, of the representatives among tiles with unit vectors `[T, D]` and places `[T, 2]`.
 
-    The same tiles give the same answer.
+    Places are in pixels. The same tiles give the same answer.
 
     Raises:
         MissingExtraError: the extra `slides` is not installed.

@@ -165,7 +165,7 @@ def search_wholes(index: Index, name: str, level: Level, rules: WholeRules) -> W
         pairs = _pairs(index, matched_pairs(bags, at, other, N_PAIRS))
         facts = (rank, float(scores[place]), whole.name, group, labels[other])
         hits.append(WholeHit(*facts, n_tiles, part.stop - part.start, pairs))
-    asked = {"level": level, "name": wholes[at].name, "label": labels[at]}
+    asked: dict[str, Any] = {"level": level, "name": wholes[at].name, "label": labels[at]}
     asked |= {"compared": len(nearest), **{key: value for key, value in vars(rules).items() if value is not None}}
     return WholeHits(tuple(hits), index.root, asked)
 
@@ -207,9 +207,5 @@ def _pairs(index: Index, found: list[tuple[int, int, float]]) -> tuple[Pair, ...
 
 def _row(hit: WholeHit) -> dict[str, Any]:
     pairs = [{"query": pair.query.id, "hit": pair.hit.id, "score": round(pair.score, 6)} for pair in hit.pairs]
-    known = ("name", "label", "group", "n_tiles", "n_representatives")
-    return (
-        {"rank": hit.rank, "score": round(hit.score, 6)}
-        | {name: getattr(hit, name) for name in known}
-        | {"pairs": pairs}
-    )
+    facts = {name: getattr(hit, name) for name in ("name", "label", "group", "n_tiles", "n_representatives")}
+    return {"rank": hit.rank, "score": round(hit.score, 6), **facts, "pairs": pairs}
