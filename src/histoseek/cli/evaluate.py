@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from histoseek.cli.opening import open_index
-from histoseek.cli.output import note, show_rows
+from histoseek.cli.output import note, progress, show_rows
+from histoseek.errors import InputError
+
+if TYPE_CHECKING:
+    from histoseek.evaluation import LevelSettings
+    from histoseek.index import Index, Level
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +31,11 @@ def evaluate(
     protocol: Annotated[
         str | None, typer.Option(help="split (with --queries) or leave-group-out (without), unless stated.")
     ] = None,
-    label: Annotated[str, typer.Option(help="The column that decides what is relevant.")] = "label",
+    level: Annotated[str, typer.Option(help="item, slide or case: what asks and what is found.")] = "item",
+    label: Annotated[
+        str | None,
+        typer.Option(help="The column that decides what is relevant (label; for slides slide_label if there)."),
+    ] = None,
     n_bootstrap: Annotated[int, typer.Option(help="Rounds of drawing groups for the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of those rounds.")] = 0,
     encoder: Annotated[str | None, typer.Option(help="The index's encoder, if its folder moved.")] = None,
@@ -38,9 +47,19 @@ def evaluate(
     from histoseek.items import Manifest
 
     opened = open_index(index, encoder, root)
+    if level != "item":
+        _check_level(level, queries or gallery or protocol)
+        chosen_level = rooms.LevelSettings(label=label, where=where, n_bootstrap=n_bootstrap, seed=seed)
+        _evaluate_level(opened, cast("Any", level), chosen_level, out, as_json)
+        return
     asked = where if queries is None else Manifest.read(queries, query_root).where(where)
     chosen = protocol or ("leave-group-out" if queries is None else "split")
-    settings: rooms.SettingOptions = {"label": label, "gallery": gallery, "n_bootstrap": n_bootstrap, "seed": seed}
+    settings: rooms.SettingOptions = {
+        "label": label or "label",
+        "gallery": gallery,
+        "n_bootstrap": n_bootstrap,
+        "seed": seed,
+    }
     settings["protocol"] = cast("rooms.ProtocolName", chosen)
     report = rooms.evaluate(opened, asked, **settings)
     report.write(out, opened.root, asked.root if isinstance(asked, Manifest) else None)
@@ -64,3 +83,34 @@ def evaluate(
     if report.skipped:
         note(f"queries skipped: {len(report.skipped)}; the reasons stand in {out / 'skipped.csv'}")
         raise typer.Exit(1)
+
+
+def _check_level(level: str, other: object) -> None:
+    if level not in ("slide", "case"):
+        raise InputError(f"there is no level {level!r}; choose item, slide or case")
+    if other is not None:
+        raise InputError(
+            f"at level {level} all {level}s of the archive ask each other: take --queries, --gallery and --protocol out"
+        )
+
+
+def _evaluate_level(opened: Index, level: Level, settings: LevelSettings, out: Path, as_json: bool) -> None:
+    """One table over the ways to compare slides or cases, and a report of each."""
+    from histoseek.evaluation import evaluate_level, write_levels
+
+    with progress(f"comparing {level}s") as tell:
+        reports = evaluate_level(opened, level, settings, tell)
+    write_levels(reports, out, opened.root)
+    rows = []
+    for method, report in reports.items():
+        row: dict[str, Any] = {"method": method}
+        for k in (1, 3, 5):
+            score = report.scores[f"mMV@{k}"]
+            row |= {f"MV@{k}": score.value, f"95 % of MV@{k}": f"{score.low:.3f}–{score.high:.3f}"}
+        rows.append(row | {"macro MV@5": report.macro["mMV@5"].value})
+    show_rows(rows, as_json)
+    facts = next(iter(reports.values())).protocol
+    note(
+        f"{facts['queries']} {level}s of {facts['query groups']} groups, {facts['classes']} labels in "
+        f"{facts['label']}; excluded: {facts['exclusion']}; encoder {facts['encoder']}; reports in {out}"
+    )

@@ -2,12 +2,14 @@
 
 from histoseek.evaluation.comparing import METRICS, Comparison, compare, named_reports
 from histoseek.evaluation.evaluating import evaluate
+from histoseek.evaluation.levels import LevelSettings, evaluate_level, write_levels
 from histoseek.evaluation.report import Report, Score
 from histoseek.evaluation.settings import ProtocolName, SettingOptions, Settings
 
 __all__ = [
     "METRICS",
     "Comparison",
+    "LevelSettings",
     "ProtocolName",
     "Report",
     "Score",
@@ -15,5 +17,7 @@ __all__ = [
     "Settings",
     "compare",
     "evaluate",
+    "evaluate_level",
     "named_reports",
+    "write_levels",
 ]

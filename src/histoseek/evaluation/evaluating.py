@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
@@ -19,6 +21,7 @@ from histoseek.evaluation.report import Report, Score
 from histoseek.evaluation.settings import KNN_K, SettingOptions, Settings
 from histoseek.evaluation.words import evaluate_words
 from histoseek.index import Index
+from histoseek.index.about import About
 from histoseek.items import Manifest
 
 CONFUSION_K = 5
@@ -42,29 +45,54 @@ def evaluate(index: Index, queries: Manifest | str | None = None, **settings: Un
     chosen = Settings(**settings)
     asked = take_queries(index, queries, chosen)
     ranking = rank(index, asked, chosen)
-    answerable = ranking.n_relevant > 0
+    gallery = index.allowed(chosen.gallery)
+    inside = np.ones(len(index), dtype=bool) if gallery is None else gallery
+    text = evaluate_words(index, asked, ranking, chosen) if index.about.has_text and _answerable(ranking).any() else {}
+    return report_of(Pool(index.rows.items, inside, index.about), asked, ranking, chosen, text)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What could be found: item columns, which of them are the gallery `[N]`, and what the index says of itself."""
+
+    items: pa.Table
+    inside: NDArray[np.bool_]
+    about: About
+
+
+def report_of(pool: Pool, asked: Queries, ranking: Ranking, settings: Settings, text: Mapping[str, Any]) -> Report:
+    """Figures with intervals, per class and per query, of a ranking.
+
+    Raises:
+        InputError: no query can be answered.
+    """
+    answerable = _answerable(ranking)
     if not answerable.any():
         raise InputError(
-            f"no query can be answered: no label in column {chosen.label!r} occurs in two groups "
+            f"no query can be answered: no label in column {settings.label!r} occurs in two groups "
             f"({len(set(asked.items['group'].to_pylist()))} groups among the queries); where patients are unknown and "
             "count as one group, prepare with groups of your own, or choose another --label"
         )
-    per_query = _per_query(ranking, chosen)
+    per_query = _per_query(ranking, settings)
     shown = [_mean_name(name) for name in per_query]
     values = np.column_stack(list(per_query.values()))[answerable]
     labels = ranking.labels[answerable]
-    scores, macro = _averages(shown, values, ranking.groups[answerable], labels, chosen)
+    scores, macro = _averages(shown, values, ranking.groups[answerable], labels, settings)
     return Report(
         scores=scores,
         macro=macro,
         per_class=_per_class(shown, values, labels, ranking.names),
         confusion=_confusion(ranking, answerable),
-        protocol=_protocol(index, asked, ranking, chosen),
-        provenance=provenance_of(index.about.fingerprint),
-        text=evaluate_words(index, asked, ranking, chosen) if index.about.has_text else {},
-        per_query=_table(index, asked, ranking, per_query),
+        protocol=_protocol(pool, asked, ranking, settings),
+        provenance=provenance_of(pool.about.fingerprint),
+        text=text,
+        per_query=_table(pool.items, asked, ranking, per_query),
         skipped=asked.skipped,
     )
+
+
+def _answerable(ranking: Ranking) -> NDArray[np.bool_]:
+    return np.asarray(ranking.n_relevant > 0)
 
 
 def _averages(
@@ -125,11 +153,9 @@ def _confusion(ranking: Ranking, answerable: NDArray[np.bool_]) -> dict[str, Any
     return {"k": CONFUSION_K, "labels": [ranking.names[label] for label in seen], "counts": counts}
 
 
-def _protocol(index: Index, asked: Queries, ranking: Ranking, settings: Settings) -> dict[str, Any]:
-    gallery = index.allowed(settings.gallery)
-    inside = np.ones(len(index), dtype=bool) if gallery is None else gallery
-    held = index.rows.items.filter(pa.array(inside))
-    marks = index.about.fingerprint
+def _protocol(pool: Pool, asked: Queries, ranking: Ranking, settings: Settings) -> dict[str, Any]:
+    held = pool.items.filter(pa.array(pool.inside))
+    marks = pool.about.fingerprint
     rule = "every item of the query's group" if settings.protocol == "leave-group-out" else "no group on both sides"
     excluded = f"{rule}; the query itself and identical pictures"
     return {
@@ -154,7 +180,7 @@ def _protocol(index: Index, asked: Queries, ranking: Ranking, settings: Settings
         "kNN": f"{KNN_K} hits weighted exp(cosine / 0.07)",
         "intervals": f"95 %, {settings.n_bootstrap} bootstrap rounds over groups",
         "seed": settings.seed,
-        "encoder": index.about.encoder,
+        "encoder": pool.about.encoder,
         "precision": marks.precision,
         "view": f"{marks.preprocessing.view_px} px at {marks.preprocessing.mpp} µm/px",
     }
@@ -167,7 +193,7 @@ def _digest(items: pa.Table) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
-def _table(index: Index, asked: Queries, ranking: Ranking, per_query: dict[str, NDArray[np.float64]]) -> pa.Table:
+def _table(items: pa.Table, asked: Queries, ranking: Ranking, per_query: dict[str, NDArray[np.float64]]) -> pa.Table:
     """One row a query; the lists hold the hits, best first."""
     columns: dict[str, Any] = {name: asked.items[name] for name in ("id", "path", "group")}
     columns["label"] = pa.array([ranking.names[label] for label in ranking.labels])
@@ -175,9 +201,9 @@ def _table(index: Index, asked: Queries, ranking: Ranking, per_query: dict[str, 
     columns["n_relevant"] = pa.array(ranking.n_relevant)
     found = [row[row >= 0] for row in ranking.rows]
     for name in ("id", "path"):
-        held = np.array(index.rows.items[name].to_pylist(), dtype=object)
+        held = np.array(items[name].to_pylist(), dtype=object)
         columns[f"hit_{name}s"] = pa.array([list(held[row]) for row in found], pa.list_(pa.string()))
-    boxes = _boxes(index.rows.items)
+    boxes = _boxes(items)
     columns["hit_boxes"] = pa.array([[boxes[at] for at in row] for row in found], pa.list_(pa.list_(pa.int64())))
     names = np.array([*ranking.names, None], dtype=object)
     columns["hit_labels"] = pa.array([list(names[row]) for row in ranking.hit_labels], pa.list_(pa.string()))
