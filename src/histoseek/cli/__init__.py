@@ -6,7 +6,22 @@ import sys
 
 import typer
 
-from histoseek.cli import compare, demo, doctor, encoders, evaluate, heat, index, info, prepare, search, train
+from histoseek.cli import (
+    compare,
+    demo,
+    doctor,
+    encoders,
+    evaluate,
+    export,
+    heat,
+    import_features,
+    index,
+    info,
+    phi_scan,
+    prepare,
+    search,
+    train,
+)
 from histoseek.cli.output import note
 from histoseek.errors import HistoseekError
 
@@ -27,6 +42,9 @@ train.add_to(app)
 index.add_to(app)
 search.add_to(app)
 heat.add_to(app)
+import_features.add_to(app)
+export.add_to(app)
+phi_scan.add_to(app)
 evaluate.add_to(app)
 compare.add_to(app)
 encoders.add_to(app)

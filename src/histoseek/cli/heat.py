@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,12 +46,19 @@ def heat(
     opened = open_index(index, encoder, root)
     found = heat_of(opened, opened.vector_of(examples), slide)
     if out.suffix.lower() == ".png":
-        asked = ", ".join(f"{one.kind} {one.value}" for one in examples)
         with written_whole(out) as draft:
-            draw_heat(found, asked).save(draft)
+            draw_heat(found, ", ".join(map(_told, examples))).save(draft)
     else:
         write_overlay(found, out)
     note(
         f"wrote {out}: {len(found.scores)} tiles of {found.slide}, cosines {found.scores.min():.3f} to "
         f"{found.scores.max():.3f}. Research use only, never a diagnosis."
     )
+
+
+def _told(example: Any) -> str:
+    """An example in words for the picture, files without their folders."""
+    value = str(example.value)
+    if example.kind in ("image", "region"):
+        value = ":".join(Path(part).name for part in value.split(":"))
+    return f"{'minus ' if example.weight < 0 else ''}{example.kind} {value}"

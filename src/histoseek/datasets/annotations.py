@@ -30,6 +30,9 @@ _GEOJSON_HEAD = re.compile(rb'"type"\s*:\s*"(Feature|FeatureCollection|Polygon|M
 _APERIO_HEAD = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<Annotations[\s/>]", re.DOTALL)
 _GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection", "Point", "MultiPoint", "LineString", "MultiLineString")
 _BACH = {"nign": "Benign", "situ": "InSitu", "vasive": "Invasive"}
+_MALFORMED = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, shapely.errors.ShapelyError)
+"""What coordinates of the wrong kind, number or size raise."""
+
 _RECTANGLE, _ELLIPSE = "1", "2"
 _ELLIPSE_POINTS = 128
 
@@ -200,7 +203,7 @@ def _read_geojson(content: bytes, path: Path) -> list[Annotation]:
     for number, feature in enumerate(features, 1):
         try:
             shape = _only_areas(_geometry_of(feature.get("geometry")))
-        except (ValueError, TypeError, IndexError, KeyError, AttributeError, shapely.errors.ShapelyError) as error:
+        except _MALFORMED as error:
             raise InputError(f"{path}, feature {number}: its coordinates cannot be read ({error})") from error
         if shape is not None:
             read.append(_qupath_annotation(feature.get("properties"), shape))
@@ -295,7 +298,7 @@ def _layer(layer: Any, number: int, path: Path) -> Iterable[Annotation]:
     for at, region in enumerate(layer.findall("Regions/Region"), 1):
         try:
             shape = _only_areas(_aperio_polygon(region))
-        except (ValueError, TypeError, shapely.errors.ShapelyError) as error:
+        except _MALFORMED as error:
             raise InputError(f"{path}, annotation {number}, region {at}: its vertices cannot be read") from error
         if shape is None:
             continue

@@ -21,19 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Cosines `[T]` of a query with the tiles `[T, 4]` (level-0 pixels) of a slide, whose file is `path`."""
+    """Cosines `[T]` of a query with the tiles `[T, 4]` (level-0 pixels) of a slide.
+
+    `path` is the slide's file, and `mpp` its µm per pixel at level 0 as the archive knows it.
+    """
 
     slide: str
     path: Path
     boxes: NDArray[np.int64]
     scores: NDArray[np.float32]
+    mpp: float | None = None
 
 
 def heat_of(index: Index, vector: NDArray[np.float32], slide: str) -> HeatMap:
     """Compare a query's unit vector `[D]` with every tile of a slide, by the slide's name or its file's path or name.
 
     Raises:
-        InputError: the index holds no tile of that slide.
+        InputError: the index holds no tile of that slide, or several slides go by that name.
     """
     items = index.rows.items
     rows = rows_of_slide(items, slide)
@@ -41,10 +45,14 @@ def heat_of(index: Index, vector: NDArray[np.float32], slide: str) -> HeatMap:
     if not len(rows):
         raise InputError(f"the index {index.path} holds no tiles of the slide {slide!r}{_hint(items, slide)}")
     tiles = items.take(pa.array(rows))
+    paths = sorted(pc.unique(tiles["path"].combine_chunks()).to_pylist())
+    if len(paths) > 1:
+        raise InputError(f"{slide!r} may be {' or '.join(paths[:3])}: give the path of one of these slides")
     boxes = np.column_stack([tiles[f"box_{side}"].to_numpy() for side in ("x", "y", "width", "height")])
     first = item_of(tiles.slice(0, 1).to_pylist()[0])
     scores = index.rows.vectors(rows) @ vector
-    return HeatMap(first.slide or slide, inside_root(index.root, first), boxes, scores.astype(np.float32))
+    path = inside_root(index.root, first)
+    return HeatMap(first.slide or path.stem, path, boxes, scores.astype(np.float32), first.mpp)
 
 
 def rows_of_slide(items: pa.Table, slide: str) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from histoseek.errors import EncoderError, FingerprintError, InputError
 from histoseek.imaging import SLIDE_SUFFIXES, image_of, open_pixels
 from histoseek.index.about import DRAFT, FILE, About
 from histoseek.index.build import Progress, build_index
+from histoseek.index.declared import MARK
 from histoseek.index.embedding import embed_box, embed_shape
 from histoseek.index.hits import Hit, Hits
 from histoseek.index.origins import rows_of_file, rows_of_region
@@ -136,6 +137,11 @@ class Index:
         """The encoder that made this index, loaded when first needed."""
         if self._encoder is None:
             marks = self.about.fingerprint
+            if self.about.loaded_from.startswith(MARK):
+                raise EncoderError(
+                    f"the vectors of this index were made elsewhere by {self.about.encoder!r}, which cannot embed queries "
+                    "here; ask with --item, --slide, --case or with a vector"
+                )
             encoder = load_encoder(self.about.loaded_from, precision=marks.precision, mpp=marks.preprocessing.mpp)
             _check_fingerprint(self.about, encoder)
             self._encoder = encoder
@@ -213,7 +219,7 @@ class Index:
     def _embed_text(self, text: str) -> NDArray[np.float32]:
         if not text.strip():
             raise InputError("the text to search for is empty")
-        if not self.about.has_text:
+        if not self.about.has_text and not self.about.loaded_from.startswith(MARK):
             raise EncoderError(
                 f"this index was made by {self.about.encoder!r}, which knows no words; index the images with a dual "
                 "encoder to search by text, for example --encoder mini"

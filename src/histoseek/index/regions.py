@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ GAP = 0.5
 """Tiles that lie less than this part of their side apart count as neighbours."""
 
 UNLABELLED = "Histoseek hit"
-_COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
-"""Okabe and Ito's palette, which colour-blind people tell apart."""
+_COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
+"""Okabe and Ito's palette, which colour-blind people tell apart; labels take its colours in alphabetical order."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def merge_hits(hits: Iterable[Hit]) -> list[HitRegion]:
 def write_geojson(hits: Sequence[Hit], folder: str | Path) -> list[Path]:
     """Write hits for QuPath, one GeoJSON file a slide: each region an annotation, each tile a detection inside it.
 
-    Coordinates are level-0 pixels, as RFC 7946 and QuPath lay polygons out; an object's id is a UUID made of its slide
-    and place, the same in every export.
+    The file of `a.svs` is `a.hits.geojson`. Coordinates are level-0 pixels, polygons are laid out as in RFC 7946, and
+    an object's id is a UUID made of its slide and place, the same in every export.
 
     Raises:
         InputError: no hit lies on a slide.
@@ -76,16 +76,27 @@ def write_geojson(hits: Sequence[Hit], folder: str | Path) -> list[Path]:
         raise InputError(
             "none of the hits lies on a slide, so there is nothing to show in QuPath; write them with --csv"
         )
-    names = Counter(Path(path).stem for path in by_slide)
+    names = _file_names(list(by_slide))
+    labels = sorted({hit.item.label or UNLABELLED for found in by_slide.values() for one in found for hit in one.hits})
+    colours = {label: _COLOURS[at % len(_COLOURS)] for at, label in enumerate(labels)}
     written = []
     for path, regions in sorted(by_slide.items()):
-        stem = Path(path).stem if names[Path(path).stem] == 1 else path.replace("/", "_")
-        features = [feature for region in regions for feature in _features(region)]
-        target = Path(folder) / f"{stem}.geojson"
+        features = [feature for region in regions for feature in features_of(region, colours)]
+        target = Path(folder) / names[path]
         with written_whole(target) as draft:
             draft.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
         written.append(target)
     return written
+
+
+def _file_names(paths: Sequence[str]) -> dict[str, str]:
+    """A file name for each slide: its own, and where several have it (in any case), a mark of its folder behind.
+
+    `.hits` keeps them apart from annotations that somebody drew, which have the slide's name alone.
+    """
+    stems = Counter(Path(path).stem.casefold() for path in paths)
+    marks = {path: "" if stems[Path(path).stem.casefold()] == 1 else f"-{_uuid(path)[:8]}" for path in paths}
+    return {path: f"{Path(path).stem}{marks[path]}.hits.geojson" for path in paths}
 
 
 def _touching(hits: list[Hit]) -> list[list[Hit]]:
@@ -133,35 +144,43 @@ def _region(hits: list[Hit]) -> HitRegion:
     )
 
 
-def _features(region: HitRegion) -> list[dict[str, Any]]:
+def features_of(region: HitRegion, colours: Mapping[str, tuple[int, int, int]]) -> list[dict[str, Any]]:
+    """A region as GeoJSON features: its outline as an annotation, then each tile as a detection; colours by label."""
     import shapely
 
     numbers = {"Best score": region.score, "Mean score": region.mean_score, "Tiles": len(region.hits)}
     if region.area_mm2 is not None:
         numbers["Area mm2"] = region.area_mm2
     ranks = f"hits {', '.join(str(hit.rank) for hit in region.hits[:5])}{', …' if len(region.hits) > 5 else ''}"
-    whole = _feature(region.path, shapely.geometry.mapping(region.shape), "annotation", region.label, numbers)
-    whole["properties"]["name"] = ranks
-    tiles = []
+    outline = shapely.orient_polygons(region.shape)  # RFC 7946, 3.1.6: outer rings run counterclockwise
+    features = [_feature(region.path, outline, "annotation", region.label, numbers)]
+    features[0]["properties"]["name"] = ranks
     for hit in region.hits:
         x, y, width, height = hit.item.box or region.box
-        outline = shapely.geometry.mapping(shapely.box(x, y, x + width, y + height))
         numbers = {"Score": hit.score, "Rank": hit.rank}
-        tiles.append(_feature(region.path, outline, "detection", hit.item.label, numbers))
-    return [whole, *tiles]
+        tile = shapely.box(x, y, x + width, y + height)
+        features.append(_feature(region.path, tile, "detection", hit.item.label, numbers))
+    for feature in features:
+        label = feature["properties"]["classification"]
+        label["color"] = list(colours.get(label["name"], _COLOURS[0]))
+    return features
 
 
-def _feature(path: str, geometry: Any, kind: str, label: str | None, numbers: dict[str, float]) -> dict[str, Any]:
-    name = label or UNLABELLED
-    place = json.dumps([path, kind, geometry["coordinates"]])
-    colour = _COLOURS[int(uuid.uuid5(uuid.NAMESPACE_OID, name)) % len(_COLOURS)]
+def _feature(path: str, shape: Any, kind: str, label: str | None, numbers: Mapping[str, float]) -> dict[str, Any]:
+    import shapely
+
+    geometry = shapely.geometry.mapping(shape)
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"histoseek:{place}")),
+        "id": _uuid(json.dumps([path, kind, geometry["coordinates"]])),
         "geometry": geometry,
         "properties": {
             "objectType": kind,
-            "classification": {"name": name, "color": list(colour)},
+            "classification": {"name": label or UNLABELLED},
             "measurements": {name: round(float(value), 6) for name, value in numbers.items()},
         },
     }
+
+
+def _uuid(text: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"histoseek:{text}"))
