@@ -83,9 +83,7 @@ def search(
     min_score: Annotated[float | None, typer.Option(help="Leave out hits with a lower cosine.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw the hits into this picture.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the hits into this CSV file.")] = None,
-    geojson: Annotated[
-        Path | None, typer.Option(help="Write the hits into this folder for QuPath, one file a slide.")
-    ] = None,
+    geojson: Annotated[Path | None, typer.Option(help="Write the hits for QuPath into this folder.")] = None,
     encoder: Annotated[str | None, typer.Option(help="The index's encoder, if its folder moved.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where the index's images lie now, if they moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
@@ -99,9 +97,8 @@ def search(
     rules |= {"per_group": per_group, "per_slide": per_slide, "min_score": min_score}
     examples = [read_example(packed, mpp) for packed in example or ()]
     opened = open_index(index, encoder, root)
-    wholes = [(name, level) for name, level in ((slide, "slide"), (case, "case")) if name is not None]
-    if wholes:
-        show_wholes(opened, wholes, examples, rules | {"geojson": geojson}, (as_json, csv, sheet))
+    if slide is not None or case is not None:
+        show_wholes(opened, (slide, case), examples, rules | {"geojson": geojson}, (as_json, csv, sheet))
         return
     hits = opened.search(examples, **cast("RuleOptions", rules))
     for one in examples:

@@ -18,12 +18,13 @@ ONLY_TILES = ("per_group", "per_slide", "min_score", "geojson")
 
 def show_wholes(
     opened: Index,
-    wholes: Sequence[tuple[str, str]],
+    asked: tuple[str | None, str | None],
     examples: Sequence[Any],
     rules: dict[str, Any],
     outputs: tuple[bool, Path | None, Path | None],
 ) -> None:
-    """Search for slides or cases like one of the archive, and print, write and draw what was found."""
+    """Search for slides or cases like the one `asked`, (slide, case), and print, write and draw what was found."""
+    wholes = [(name, level) for name, level in zip(asked, ("slide", "case"), strict=True) if name is not None]
     unfit = [name for name in ONLY_TILES if rules[name] is not None] + (["collapse"] if rules["collapse"] else [])
     if len(wholes) > 1 or examples or unfit:
         what = f"--{unfit[0].replace('_', '-')}" if unfit else "another query"

@@ -27,14 +27,14 @@ _SIDES = ("x", "y", "width", "height")
 
 @dataclass(frozen=True)
 class Sketch:
-    """What decides which tiles a slide gives; `mpp` is the scale that the user or the dataset states."""
+    """What decides which tiles a slide gives; `stated_mpp` is the scale that the user or the dataset states."""
 
     tile_px: int
     tile_mpp: float
     overlap: float
     tissue: float
     quality: bool
-    mpp: float | None
+    stated_mpp: float | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def work_on(path: Path, sketch: Sketch, preview: Path | None, tiles_dir: Path | 
         MissingExtraError: the extra `slides` is not installed.
     """
     with closing(open_slide(path)) as slide:
-        mpp = sketch.mpp if sketch.mpp is not None else slide.mpp
+        mpp = sketch.stated_mpp if sketch.stated_mpp is not None else slide.mpp
         if mpp is None:
             raise ImageError(f"{path} states no usable resolution; state µm per pixel with --mpp")
         tissue = find_tissue(slide, mpp)
@@ -78,7 +78,7 @@ def work_on(path: Path, sketch: Sketch, preview: Path | None, tiles_dir: Path | 
         if sketch.quality or tiles_dir is not None:
             boxes, measures, unreadable = _with_pixels(slide, tissue, boxes, measures, _Look(sketch, tiles_dir))
         notes = _notes(slide)
-    facts = (slide.size, mpp, sketch.mpp is None, sha256_of(path))
+    facts = (slide.size, mpp, sketch.stated_mpp is None, sha256_of(path))
     return SlideWork(*facts, boxes, measures, notes, tuple(unreadable))
 
 
@@ -156,12 +156,8 @@ def read_work(kept: Path, slide: Path, sketch: Sketch) -> SlideWork | None:
             return None
         boxes = np.column_stack([table[side].to_numpy() for side in _SIDES])
         measures = {name: table[name].to_numpy() for name in table.schema.names if name not in _SIDES}
-        facts = (
-            (int(about["size"][0]), int(about["size"][1])),
-            about["mpp"],
-            about["mpp_is_from_file"],
-            about["sha256"],
-        )
+        width, height = about["size"]
+        facts = ((width, height), about["mpp"], about["mpp_is_from_file"], about["sha256"])
         unreadable = tuple((list(box), reason) for box, reason in about["unreadable"])
         return SlideWork(*facts, boxes, measures, tuple(about["notes"]), unreadable, is_reused=True)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import threading
@@ -31,6 +32,8 @@ _TROUBLE = (
     DelayedImportError,
 )  # fmt: skip
 """What tifffile and its codecs raise on broken files, by our fuzzing."""
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it has to say of broken files is said by us
 
 
 class TiffImage:
@@ -122,6 +125,8 @@ class TiffImage:
                 return found
             self._file.filehandle.seek(page.dataoffsets[number])
             content = self._file.filehandle.read(page.databytecounts[number])
+            if len(content) != page.databytecounts[number]:
+                raise TiffFileError(f"the file ends before tile {number} of level {level}")
         decoded = page.keyframe.decode(content or None, number, jpegtables=page.jpegtables)[0]
         tile = np.zeros((0, 0, 1), np.uint8) if decoded is None else np.asarray(decoded)[0]
         with self._lock:

@@ -20,7 +20,7 @@ MASK_MPP = 8.0
 FEWEST_PX, MOST_PX = 256, 6000
 """The mask's longer side is at least, and at most, so many pixels, as far as the slide has them."""
 
-SATURATION = (0.055, 0.14)
+SATURATION = (0.05, 0.08)
 """Otsu's threshold is kept between these: on nothing but glass, or nothing but tissue, it would split noise in two."""
 
 SPECK_UM2 = 10_000.0
@@ -109,7 +109,7 @@ def _glass(rgb: NDArray[np.float32], shut_out: Mask) -> NDArray[np.float32]:
     value = inside.min(axis=1)
     brightest = inside[value >= np.quantile(value, 0.95)]
     colour = np.median(brightest, axis=0)
-    is_glass = colour.min() > 0.75 and (colour.max() - colour.min()) < 0.12
+    is_glass = colour.min() > 0.84 and (colour.max() - colour.min()) < 0.065  # pale mucin is darker or more tinted
     return np.asarray(colour if is_glass else np.ones(3), dtype=np.float32)
 
 

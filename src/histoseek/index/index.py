@@ -139,8 +139,8 @@ class Index:
             marks = self.about.fingerprint
             if self.about.loaded_from.startswith(MARK):
                 raise EncoderError(
-                    f"the vectors of this index were made elsewhere by {self.about.encoder!r}, which cannot embed queries "
-                    "here; ask with --item, --slide, --case or with a vector"
+                    f"the vectors of this index were made elsewhere by {self.about.encoder!r}, which cannot embed "
+                    "queries here; ask with --item, --slide, --case or with a vector"
                 )
             encoder = load_encoder(self.about.loaded_from, precision=marks.precision, mpp=marks.preprocessing.mpp)
             _check_fingerprint(self.about, encoder)
