@@ -8,14 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histoseek.encoders.encoder import Encoder, unit_rows
 from histoseek.errors import ImageError, InputError
-from histoseek.imaging import OpenReaders, Reader, ViewPlan, open_pixels, plan_views, read_views
+from histoseek.imaging import SLIDE_SUFFIXES, OpenReaders, Reader, ViewPlan, open_pixels, plan_views, read_views
 from histoseek.items import Box, Item
 
 PIXELS_AHEAD = 100_000_000
@@ -136,6 +136,9 @@ def _runs(items: Iterable[Item], most_pixels: int) -> Iterator[tuple[list[Item],
 
 
 def _read_run(run: list[Item], source: _Source) -> list[_Views]:
+    if run[0].box is None and PurePosixPath(run[0].path).suffix.lower() in SLIDE_SUFFIXES:
+        reason = f"{run[0].path} is a whole slide: cut it into tiles with histoseek prepare slides"
+        return [_Views(item, None, reason=reason) for item in run]
     try:
         with source.readers.open(source.path_of(run[0])) as image:
             return [_read(item, image, source.encoder) for item in run]
