@@ -48,9 +48,9 @@ def test_pen_and_black_borders_are_no_tissue(field, ink: tuple[int, int, int]) -
     draw_on = ImageDraw.Draw(marked)
     draw_on.line((4, 495, 690, 488), fill=ink, width=9)
     draw_on.rectangle((0, 0, 12, 500), fill=(0, 0, 0))
-    mask, pen, _ = masks_of(np.asarray(marked), 1.0)
+    mask, pen, _ = masks_of(np.asarray(marked), 4.0)
     assert not mask[:, :12].any()
-    clean, clean_pen, _ = masks_of(np.asarray(Image.fromarray(field.picture).resize((700, 500))), 1.0)
+    clean, clean_pen, _ = masks_of(np.asarray(Image.fromarray(field.picture).resize((700, 500))), 4.0)
     assert not clean_pen.any()  # stains are no ink
     assert (mask & clean).sum() > 0.95 * clean.sum()
     assert (mask & ~clean).sum() < 0.001 * clean.sum()

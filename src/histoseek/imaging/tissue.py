@@ -25,6 +25,9 @@ SATURATION = (0.05, 0.08)
 
 SPECK_UM2 = 10_000.0
 HOLE_UM2 = 100_000.0
+STROKE_UM2 = 20_000.0
+"""Smaller spots of the colour of ink are nuclei."""
+
 _GLASS_VALUE = 0.75
 
 
@@ -71,7 +74,8 @@ def masks_of(picture: NDArray[np.uint8], mpp: float) -> tuple[Mask, Mask, Mask]:
     value, saturation = rgb.max(axis=2), _saturation(rgb)
     dark = ((value < 0.22) & (saturation < 0.4)) | ((value < 0.4) & (saturation < 0.15))  # dense nuclei are purple
     pen = _pen(rgb) & ~dark
-    pen = ndimage.binary_dilation(ndimage.binary_opening(pen), iterations=2) if pen.any() else pen
+    pen = _without_small(ndimage.binary_opening(pen), STROKE_UM2 / (mpp * mpp))
+    pen = ndimage.binary_dilation(pen, iterations=2) if pen.any() else pen
     shut_out = ndimage.binary_dilation(dark, iterations=2) | pen if dark.any() else pen
     rgb = np.minimum(rgb / _glass(rgb, shut_out), np.float32(1))
     saturation = ndimage.median_filter(_saturation(rgb), size=3)
