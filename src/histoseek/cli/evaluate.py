@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -74,15 +75,18 @@ def evaluate(
         for name, score in report.scores.items()
     ]
     show_rows(rows, as_json)
-    facts = report.protocol
+    _note_protocol(report.protocol, out)
+    if report.skipped:
+        note(f"queries skipped: {len(report.skipped)}; the reasons stand in {out / 'skipped.csv'}")
+        raise typer.Exit(1)
+
+
+def _note_protocol(facts: Mapping[str, Any], out: Path) -> None:
     note(
         f"{facts['protocol']}: {facts['queries']} queries of {facts['query groups']} groups against "
         f"{facts['gallery items']} items; excluded: {facts['exclusion']}; encoder {facts['encoder']}, "
         f"{facts['precision']}; wrote {out / 'report.html'}"
     )
-    if report.skipped:
-        note(f"queries skipped: {len(report.skipped)}; the reasons stand in {out / 'skipped.csv'}")
-        raise typer.Exit(1)
 
 
 def _check_level(level: str, other: object) -> None:
