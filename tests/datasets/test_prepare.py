@@ -110,7 +110,7 @@ def test_nothing_found_says_what_was_looked_for(tmp_path, plant, name):
 
 
 def test_names_aliases_and_wrong_names():
-    assert set(dataset_names()) == {"bach", "bracs", "breakhis", "crc", "csv", "folder", "nct-crc"}
+    assert set(dataset_names()) == {"bach", "bracs", "breakhis", "crc", "csv", "folder", "nct-crc", "slides"}
     assert find_dataset("BATCH").name == "bach"
     assert all(alias in known.ALIASES for name in dataset_names() for alias in find_dataset(name).aliases)
     with pytest.raises(InputError, match="did you mean 'bracs'"):

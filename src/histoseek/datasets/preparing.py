@@ -90,7 +90,7 @@ def _check_mpp(mpp: float | None) -> None:
 def _existing(dataset: Dataset, source: Path) -> Path:
     if not source.exists():
         raise InputError(f"there is no {source}; pass the place of {dataset.looks_for}")
-    if dataset.takes == "either":
+    if dataset.takes == "either" and (source.is_dir() or source.suffix.lower() in (".parquet", ".csv")):
         return source
     wants_file = dataset.takes == "file"
     if wants_file and not source.is_file():
