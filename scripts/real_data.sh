@@ -32,6 +32,21 @@ python3 recipes/mini/split.py --data "$DATA"
 histoseek index "$OUT/atlas.parquet" --where "stain = 'H&E' AND scale = '5x'" --out "$OUT/atlas_mini.index"
 histoseek search "$OUT/atlas_mini.index" --text "liver" --per-group 2 --sheet "$OUT/atlas_words.png"
 
+echo "-- whole slides: two with a scale and one without, which is told and then stated"
+histoseek phi-scan "$DATA/wsi" || test $? -eq 1
+histoseek prepare slides "$DATA/wsi" --out "$OUT/wsi.parquet" -o label=none --preview || test $? -eq 1
+grep -q "tubular-adenoma-flat_no-mpp.tif states no usable resolution" "$OUT/skipped.csv"
+mkdir -p "$OUT/stated"
+histoseek prepare slides "$DATA/wsi" --out "$OUT/stated/wsi.parquet" -o label=none --mpp 0.5
+histoseek index "$OUT/wsi.parquet" --out "$OUT/wsi.index"
+BREAST=breast-lobular-carcinoma_mpp1.01
+histoseek search "$OUT/wsi.index" --region "$DATA/wsi/$BREAST.tif:3000,1500,300,300um" --sheet "$OUT/region_hits.png" --geojson "$OUT/qupath"
+histoseek search "$OUT/wsi.index" --text "carcinoma of the breast" -k 20 --geojson "$OUT/qupath"
+histoseek search "$OUT/wsi.index" --slide "$BREAST" --sheet "$OUT/pairs.png"
+histoseek heat "$OUT/wsi.index" "$BREAST" --text "carcinoma of the breast" --out "$OUT/heat.png"
+histoseek heat "$OUT/wsi.index" "$BREAST" --text "carcinoma of the breast" --out "$OUT/heat.tif"
+histoseek evaluate "$OUT/atlas_mini.index" --level case --out "$OUT/atlas_cases"
+
 echo "-- BACH sample: as BACH it is a repack without patients; to be measured at all, every photo is its own group"
 histoseek prepare bach "$DATA/bach_sample" --out "$OUT/bach_official.parquet"
 histoseek prepare folder "$DATA/bach_sample/Photos" --mpp 0.42 --out "$OUT/bach.parquet"
@@ -40,4 +55,4 @@ for encoder in color mini; do
   histoseek evaluate "$OUT/bach_$encoder.index" --out "$OUT/bach_$encoder"
 done
 histoseek compare "$OUT/bach_color" "$OUT/bach_mini" --out "$OUT/bach.md" >/dev/null
-echo "real data: done; look at $OUT/atlas_hits.png, $OUT/atlas_words.png and $OUT/*/report.html"
+echo "real data: done; look at $OUT/atlas_hits.png, $OUT/atlas_words.png, $OUT/heat.png, $OUT/pairs.png, $OUT/wsi.slides and $OUT/*/report.html"

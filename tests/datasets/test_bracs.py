@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from histoseek.datasets import find_dataset, prepare, prepare_with_report
+from histoseek.datasets import find_dataset, prepare_with_report
+from histoseek.datasets.leaks import split_overlap
 from histoseek.errors import InputError
+from histoseek.phantom import draw_field, make_patient, write_slide
 
 
 def scan(source: Path, **options):
@@ -148,24 +150,47 @@ def slides(tmp_path, trees):
     return tmp_path
 
 
-def test_slides_are_items_that_nobody_opens(slides):
-    prepared = prepare_with_report("bracs", slides)
-    assert Counter(item.split for item in prepared.manifest) == {"train": 395, "val": 65, "test": 87}
-    assert {(item.width, item.sha256) for item in prepared.manifest} == {(None, None)}
-    assert not any("fewer" in line and "slides" in line for line in prepared.summary.lines())
-    assert prepared.skipped == ()
+def test_slides_are_found_by_name_with_label_split_and_patient(slides):
+    found = scan(slides)
+    assert Counter(item.split for item in found.items) == {"train": 395, "val": 65, "test": 87}
+    assert {item.group_source for item in found.items} == {"patient"}
+    assert {(item.mpp, item.mpp_source) for item in found.items} == {(0.25, "dataset-doc")}
+    assert found.skipped == []
+
+
+def test_slides_become_tiles_and_are_themselves_compared_with_the_published_ones(slides, trees):
+    """Two slides can be read; the empty files beside them are skipped, each with its reason."""
+    field = draw_field(640, 512, 0.5, make_patient(0, 0), 1, ("stroma",))
+    for label, number in (("N", 100), ("PB", 130)):
+        path = slides / f"BRACS_WSI/train/Group_BT/Type_{label}/BRACS_{number}.svs"
+        assert path.is_file()
+        write_slide(path, field.picture, 0.5)
+    prepared = prepare_with_report("bracs", slides, tile_px=64)
+    tiles = list(prepared.manifest)
+    assert {(item.slide, item.label, item.split) for item in tiles} == {
+        ("BRACS_100", "N", "train"),
+        ("BRACS_130", "PB", "train"),
+    }
+    assert {(item.mpp, item.mpp_source) for item in tiles} == {(0.5, "file")}  # nearer than the documentation
+    assert {item.extra["coarse_label"] for item in tiles} == {"BT"}
+    assert len(prepared.skipped) == 545
+    lines = prepared.summary.lines()
+    assert not any("slides, published" in line for line in lines)
+    (slides / "BRACS_WSI/train/Group_BT/Type_N/BRACS_101.svs").unlink()
+    lines = prepare_with_report("bracs", slides, tile_px=64).summary.lines()
+    assert "train: 394 slides, published 395 (BRACS official table): 1 fewer" in lines
 
 
 def test_a_patient_in_two_splits_is_detected_told_and_repaired_on_request(slides):
-    plain = prepare_with_report("bracs", slides)
-    assert any("BRACS-P67 is in train (3) and val (2)" in line for line in plain.summary.lines())
-    assert plain.summary.audit.errors
-    majority = prepare_with_report("bracs", slides, repair="majority")
-    assert Counter(item.split for item in majority.manifest) == {"train": 397, "val": 63, "test": 87}
-    held_out = prepare("bracs", slides, repair="held-out")
+    plain = scan(slides)
+    assert any("BRACS-P67 is in train (3) and val (2)" in note for note in plain.notes)
+    assert len(split_overlap(plain.items)) == 1
+    majority = scan(slides, repair="majority").items
+    assert Counter(item.split for item in majority) == {"train": 397, "val": 63, "test": 87}
+    held_out = scan(slides, repair="held-out").items
     assert Counter(item.split for item in held_out) == {"train": 392, "val": 68, "test": 87}
-    assert not majority.summary.audit.errors
-    assert not held_out.audit().errors
+    assert not split_overlap(majority)
+    assert not split_overlap(held_out)
 
 
 def test_rois_win_over_slides_unless_slides_are_asked_for(slides, plant):

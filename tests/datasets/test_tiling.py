@@ -111,7 +111,10 @@ def test_bad_slides_each_give_their_sentence_and_good_ones_stay(folder: Path) ->
     assert "cannot be" in reasons["cut.tif"]
     assert "is no slide" in reasons["text.svs"]
     assert reasons["empty.tif"].startswith("no tissue was found")
-    assert reasons["unscaled.tif"] == "unscaled.tif states no usable resolution; state µm per pixel with --mpp"
+    assert reasons["unscaled.tif"] == (
+        "unscaled.tif states no usable resolution; pass --mpp (µm per pixel), or give it in a column mpp of a sidecar "
+        "table"
+    )
     assert {item.slide for item in prepared.manifest} == {"P1_a", "P1_b", "P2_c", "flat"}
     assert any("flat.tif: has one level only" in line for line in prepared.summary.lines())
     stated = prepare("slides", folder, mpp=0.5)
@@ -176,10 +179,11 @@ def test_previews_and_exit_codes_on_the_command_line(folder: Path, tmp_path: Pat
     assert ended.value.code == 1
     assert len(list((tmp_path / "m.slides").glob("*.png"))) == 3
     assert (tmp_path / "skipped.csv").read_text().count("\n") == 2
+    (folder / "text.svs").unlink()
     with pytest.raises(SystemExit) as ended:
         main(["prepare", "folder", str(folder), "--out", str(tmp_path / "n.parquet"), "--preview"])
     assert ended.value.code == 2
-    assert "--preview and --write-tiles are for slides" in capsys.readouterr().err
+    assert "option 'preview' is for slides, and the dataset 'folder' has found none" in capsys.readouterr().err
 
 
 def test_a_manifest_of_slides_hands_its_columns_on(folder: Path, tmp_path: Path) -> None:
@@ -207,3 +211,144 @@ def test_a_manifest_of_slides_hands_its_columns_on(folder: Path, tmp_path: Path)
 def test_wrong_settings_are_refused(folder: Path, option: dict[str, object], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         prepare("slides", folder, **option)
+
+
+def test_tiles_that_are_written_are_not_written_again_and_old_ones_go(folder: Path, tmp_path: Path) -> None:
+    out, work = tmp_path / "tiles", tmp_path / "work"
+
+    def made(**options: object) -> tuple[Manifest, dict[Path, int]]:
+        manifest = prepare("slides", folder, write_tiles=out, work_dir=work, **options)
+        return manifest, {path: path.stat().st_mtime_ns for path in out.rglob("*.jpg")}
+
+    first, files = made(tile_px=128)
+    assert {path.name for path in files} == {f"{item.box.x}_{item.box.y}.jpg" for item in first if item.box}
+    lost = min(files)
+    lost.unlink()
+    again, refilled = made(tile_px=128)
+    assert again.table.equals(first.table)
+    assert {path for path in files if refilled[path] != files[path]} == {lost}
+    other, smaller = made(tile_px=96)
+    assert len(smaller) == len(other)
+    with Image.open(min(smaller)) as tile:
+        assert tile.size == (96, 96)
+
+
+def test_tiles_as_files_show_the_slide_where_they_say(folder: Path, tmp_path: Path, field) -> None:
+    prepare("slides", folder, write_tiles=tmp_path / "tiles", tile_px=128)
+    place = next((tmp_path / "tiles").glob("P1_P1_a*"))
+    for path in sorted(place.glob("*.jpg"))[:5]:
+        x, y = map(int, path.stem.split("_"))
+        with Image.open(path) as tile:
+            shown = np.asarray(tile).astype(int)
+        assert np.abs(shown - field.picture[y : y + 128, x : x + 128]).mean() < 6
+
+
+def torn_slide(path: Path, picture: np.ndarray) -> Path:
+    """A pyramid one of whose full-size tiles holds noise instead of a JPEG."""
+    from tifffile import TiffFile
+
+    write_slide(path, picture, 0.5)
+    with TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        columns = -(-page.imagewidth // 256)
+        at = 1 * columns + 2  # x 512, y 256
+        offset, size = page.dataoffsets[at], page.databytecounts[at]
+    data = bytearray(path.read_bytes())
+    data[offset : offset + size] = bytes(size)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("option", ["quality", "write_tiles"])
+def test_a_tile_that_cannot_be_read_is_left_out_and_the_slide_stays(tmp_path: Path, field, option: str) -> None:
+    torn_slide(tmp_path / "s" / "torn.tif", field.picture)
+    value = True if option == "quality" else tmp_path / "tiles"
+    options = {option: value, "work_dir": tmp_path / "work", "tile_px": 128}
+    every = prepare("slides", tmp_path / "s", tile_px=128)
+    lost = {item.id for item in every if item.box and 512 <= item.box.x < 768 and 256 <= item.box.y < 512}
+    assert len(lost) == 4
+    for _ in range(2):  # also when the work is taken as it was kept
+        prepared = prepare_with_report("slides", tmp_path / "s", **options)
+        assert {row.id for row in prepared.skipped} == lost
+        assert all("torn.tif: the pixels at (" in row.reason for row in prepared.skipped)
+        assert not any(str(tmp_path) in row.reason for row in prepared.skipped)
+        assert {item.id for item in prepared.manifest} == {item.id for item in every} - lost
+
+
+def test_previews_follow_the_settings(folder: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+
+    def drawn(**options: object) -> dict[Path, int]:
+        prepare("slides", folder, work_dir=work, **options)
+        return {path: path.stat().st_mtime_ns for path in work.glob("*.png")}
+
+    assert not drawn()
+    first = drawn(preview=True)
+    assert len(first) == 3
+    assert drawn(preview=True) == first
+    drawn(tile_px=64)
+    assert not set(drawn(tile_px=64, preview=True).values()) & set(first.values())
+
+
+def test_slides_that_are_new_are_the_only_ones_worked_on(folder: Path, tmp_path: Path, field) -> None:
+    work = tmp_path / "work"
+    prepare("slides", folder, work_dir=work)
+    before = {path: path.stat().st_mtime_ns for path in work.glob("*.parquet")}
+    write_slide(folder / "new.tif", field.picture, 0.5)
+    seen = []
+    prepared = prepare("slides", folder, work_dir=work, progress=lambda *at: seen.append(at))
+    assert n_done_before(prepared) == 3
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    after = {path: path.stat().st_mtime_ns for path in work.glob("*.parquet")}
+    assert before.items() <= after.items()
+    assert len(after) == 4
+
+
+def test_no_tissue_and_too_little_tissue_are_told_apart(tmp_path: Path) -> None:
+    picture = np.full((700, 900, 3), 245, np.uint8)
+    picture[300:400, 300:400] = (190, 90, 150)
+    write_slide(tmp_path / "little.tif", picture, 0.5)
+    plain_slide(tmp_path / "empty.tif", 245)
+    write_slide(tmp_path / "full.tif", np.full((700, 900, 3), (190, 90, 150), np.uint8), 0.5)
+    prepared = prepare_with_report("slides", tmp_path)
+    reasons = {row.id: row.reason for row in prepared.skipped}
+    assert reasons["slides/little.tif"].startswith("no tile holds 50% tissue; lower -o tissue")
+    assert reasons["slides/empty.tif"].startswith("no tissue was found")
+    assert any("1 slides show no tissue" in note for note in prepared.summary.notes)
+
+
+def test_one_line_tells_of_many_slides_with_one_level(tmp_path: Path, field) -> None:
+    for number in range(3):
+        write_slide(tmp_path / f"{number}.tif", field.picture, 0.5, steps=())
+    told = [note for note in prepare_with_report("slides", tmp_path).summary.notes if "one level" in note]
+    assert len(told) == 1
+    assert told[0].startswith("3 slides, the first of them 0.tif: has one level only")
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, tmp_path: Path, field) -> None:
+    for number in range(6):
+        write_slide(folder / f"more{number}.tif", field.picture, 0.5)
+    work = tmp_path / "m.slides"
+    command = [
+        sys.executable,
+        "-m",
+        "histoseek",
+        "prepare",
+        "slides",
+        str(folder),
+        "--out",
+        str(tmp_path / "m.parquet"),
+    ]
+    options = ["-o", "quality=yes", "-o", "tile_px=32", "-o", "workers=1"]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(work.glob("[!.]*.parquet")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert "slides that are done are kept in" in told.replace("\n", " ")
+    assert "Traceback" not in told
+    n_done = len(list(work.glob("[!.]*.parquet")))
+    assert 1 <= n_done < 9
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    assert f"{n_done} slides were done before" in done.stdout

@@ -25,7 +25,7 @@ def info(
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    from histoseek.errors import InputError
+    from histoseek.errors import InputError, needs_extra
 
     if not path.exists():
         raise InputError(f"there is nothing at {path}")
@@ -44,8 +44,13 @@ def _describe(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is neither an index, a report nor an encoder folder")
     if path.suffix.lower() in (".parquet", ".csv"):
         return _manifest(path)
-    from histoseek.imaging import read_size
+    from histoseek.imaging import SLIDE_SUFFIXES, read_size
 
+    if path.suffix.lower() in SLIDE_SUFFIXES:
+        with needs_extra("slides"):
+            from histoseek.imaging.carried import allowed_metadata
+
+        return {"kind": "slide", **allowed_metadata(path)}
     width, height, mpp = read_size(path)
     return {"kind": "image", "width": width, "height": height, "mpp": mpp or "unknown"}
 

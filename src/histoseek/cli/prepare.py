@@ -17,13 +17,15 @@ class _WithOptions(TyperCommand):
     """Ends its help with the datasets and their own options, which are looked up only then."""
 
     def get_help(self, ctx: Any) -> str:
-        from histoseek.datasets import dataset_names, find_dataset
+        from histoseek.datasets import dataset_names, find_dataset, tile_options
 
         lines = [super().get_help(ctx), "", "Datasets and their options (-o KEY=VALUE):"]
         for name in dataset_names():
             dataset = find_dataset(name)
             options = "  ".join(str(option) for option in dataset.options) or "no options"
             lines += [f"  {name}: {dataset.title}; licence {dataset.licence}", f"      {options}"]
+        lines += ["  wherever there are whole slides, which are cut into tiles:"]
+        lines += [f"      {'  '.join(str(option) for option in tile_options())}"]
         return "\n".join(lines)
 
 
@@ -46,19 +48,16 @@ def prepare(
     ] = None,
 ) -> None:
     """Make a manifest of a dataset: counts, groups and leaks are checked; images are neither copied nor changed."""
-    from histoseek.datasets import find_dataset, prepare_with_report
+    from histoseek.datasets import prepare_with_report
     from histoseek.items import write_skipped
 
     if out.suffix != ".parquet":
         raise InputError(f"the manifest is a Parquet file: write --out {out.with_suffix('.parquet')}")
-    options = _options(option or ())
-    after = "nothing was written"
-    if find_dataset(dataset).tiling is not None:
-        options = {"work_dir": out.with_suffix(".slides"), "preview": preview, "write_tiles": write_tiles} | options
-        after = f"slides that are done stay in {options['work_dir']}: run the same command to go on"
-    elif preview or write_tiles is not None:
-        raise InputError(f"--preview and --write-tiles are for slides: histoseek prepare slides {source} --out {out}")
-    with progress("measuring", after) as tell:
+    work_dir = out.with_suffix(".slides")
+    flags: dict[str, Any] = {"work_dir": work_dir} | ({"preview": True} if preview else {})
+    options = flags | ({} if write_tiles is None else {"write_tiles": write_tiles}) | _options(option or ())
+    after = f"no manifest was written; slides that are done are kept in {work_dir}, and the same command goes on"
+    with progress("preparing", after) as tell:
         prepared = prepare_with_report(dataset, source, mpp=mpp, progress=tell, **options)
     prepared.manifest.write(out)
     skipped_path = out.with_name("skipped.csv")

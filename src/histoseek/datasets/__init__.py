@@ -2,8 +2,9 @@
 
 from histoseek.datasets.dataset import Dataset, Option, Published, Scan
 from histoseek.datasets.known import dataset_names, find_dataset
-from histoseek.datasets.preparing import Prepared, prepare, prepare_with_report
+from histoseek.datasets.preparing import Prepared, prepare, prepare_with_report, tile_options
 from histoseek.datasets.summary import Summary
+from histoseek.datasets.tiling import TileSettings
 
 __all__ = [
     "Dataset",
@@ -12,8 +13,10 @@ __all__ = [
     "Published",
     "Scan",
     "Summary",
+    "TileSettings",
     "dataset_names",
     "find_dataset",
     "prepare",
     "prepare_with_report",
+    "tile_options",
 ]

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from histoseek.datasets.bach_patients import Patients, Protocol, find_patients, split_of, unknown_patients
+from histoseek.datasets.bach_slides import scan_slides
 from histoseek.datasets.dataset import Dataset, Published, Scan
 from histoseek.datasets.tables import read_text
 from histoseek.datasets.walk import IMAGE_SUFFIXES, Walk, name_of, walk
@@ -45,17 +46,21 @@ class _Photo(NamedTuple):
 def scan(
     source: Path,
     *,
+    subset: Literal["photos", "wsi"] = "photos",
     protocol: Protocol = "eva",
     numbering: Literal["auto", "official", "zero-based"] = "auto",
     seed: int = 0,
 ) -> Scan:
     """Find labelled and test photos and join the partial patient table where the numbers are the official ones.
 
+    `subset` "wsi" takes the whole slides instead, to which the other options do not apply.
     `protocol` "eva" divides as kaiko-ai/eva does (its val is our test), "patients" deals the identified patients
     by `seed` into 292/54/54 photos with everything unidentified in train, "none" sets no splits. `numbering` states
     on the user's word whether photos count from 001 ("official") or from 000.
     """
     tree = walk(source)
+    if subset == "wsi":
+        return scan_slides(source, tree)
     photos = list(_photos(tree))
     offset, notes = _offset(photos, numbering)
     patients, found = find_patients(source, tree) if offset is not None else (unknown_patients(), [])
@@ -69,7 +74,8 @@ def scan(
         )
     if slides := tree.with_suffix({".svs"}):
         notes.append(
-            f"{len(slides)} whole slides are here too and left out; photos are details of them, never mix the two"
+            f"{len(slides)} whole slides are here too: left out, take them with -o subset=wsi; photos are details of "
+            "them, never mix the two"
         )
     return Scan([*items, *tests], [*tree.skipped, *_strangers(tree)], notes, PUBLISHED)
 
@@ -177,11 +183,11 @@ PUBLISHED = Published(
 
 DATASET = Dataset(
     name="bach",
-    title="BACH (ICIAR 2018) photos",
+    title="BACH (ICIAR 2018)",
     licence="CC BY-NC-ND 4.0",
     source="https://zenodo.org/records/3632035",
-    about="breast, 4 classes of 100 photos and 100 unlabelled ones; patients known for 145",
-    looks_for="ICIAR2018_BACH_Challenge, with Photos/Benign/b001.tif and so on",
+    about="breast, 4 classes of 100 photos and 100 unlabelled ones; patients known for 145; 30 whole slides",
+    looks_for="ICIAR2018_BACH_Challenge, with Photos/Benign/b001.tif and so on, and WSI/A01.svs",
     scan=scan,
     aliases=("batch",),
 )

@@ -71,7 +71,6 @@ def scan(
     if subset == "wsi" or (subset is None and slides and not rois):
         chosen, items = slides, [_item(found, table, None) for found in slides]
         notes += [f"{len(rois)} RoIs are here too: left out; take them with -o subset=roi"] if rois else []
-        notes += ["slides are listed by name, not opened: no size, no digest"] if items else []
     else:
         chosen, picked, more = _one_release(source, rois, release)
         items = [_item(found, table, picked) for found in chosen]

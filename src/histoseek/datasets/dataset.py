@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import types
 import typing
@@ -11,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from histoseek.datasets.tiling import TileSettings
 from histoseek.errors import InputError
 from histoseek.items import Item, Skipped
 
@@ -36,7 +34,8 @@ class Scan:
     """What was found in a folder, before any image is opened.
 
     `root` is where the items' paths start; None means the folder that was scanned. `notes` are lines that a person
-    must read.
+    must read. Items that are whole slides will be cut into tiles: those with a slide's suffix, or all of them if
+    `only_slides`; `tiling` are settings of that which the user did not state.
     """
 
     items: list[Item]
@@ -44,6 +43,8 @@ class Scan:
     notes: list[str] = field(default_factory=list)
     published: Published | None = None
     root: Path | None = None
+    only_slides: bool = False
+    tiling: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,7 @@ class Option:
 class Dataset:
     """A known dataset; `scan(source, **options) -> Scan` looks at names and tables, never at pixels.
 
-    `looks_for` says in words what a folder must hold; it is shown when nothing was found. `tiling` holds the further
-    settings of a dataset of whole slides, which are cut into tiles.
+    `looks_for` says in words what a folder must hold; it is shown when nothing was found.
     """
 
     name: str
@@ -76,27 +76,11 @@ class Dataset:
     scan: Callable[..., Scan]
     aliases: tuple[str, ...] = ()
     takes: Literal["folder", "file", "either"] = "folder"
-    tiling: type[TileSettings] | None = None
 
     @property
     def options(self) -> tuple[Option, ...]:
-        """The settings that `scan` takes, in its order, then those of cutting slides into tiles."""
-        return tuple(_option(name, kind, default) for name, kind, default in self._settings())
-
-    def _settings(self) -> list[tuple[str, Any, Any]]:
-        return [*_keywords(self.scan), *(_fields(self.tiling) if self.tiling else ())]
-
-    def scan_options(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of the settings that `scan` takes."""
-        own = {name for name, _, _ in _keywords(self.scan)}
-        return {name: value for name, value in chosen.items() if name in own}
-
-    def tile_settings(self, chosen: Mapping[str, Any]) -> TileSettings | None:
-        """Those of the settings that say how slides are cut; None for a dataset of flat images."""
-        if self.tiling is None:
-            return None
-        own = self.scan_options(chosen)
-        return self.tiling(**{name: value for name, value in chosen.items() if name not in own})
+        """The settings that `scan` takes, in its order."""
+        return options_of(self.scan)
 
     def read_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Turn settings, as text from a command line or as values, into what `scan` takes.
@@ -104,22 +88,31 @@ class Dataset:
         Raises:
             InputError: an unknown setting, or a value that is none of the choices or not of its kind.
         """
-        known = {name: kind for name, kind, _ in self._settings()}
-        unknown = sorted(set(given) - set(known))
+        unknown = sorted(set(given) - {option.name for option in self.options})
         if unknown:
             offered = ", ".join(str(option) for option in self.options) or "none"
             raise InputError(f"dataset {self.name!r} has no option {unknown[0]!r}; its options are: {offered}")
-        return {name: _read_value(f"option {name!r}", value, known[name]) for name, value in given.items()}
+        return read_values(self.scan, given)
 
 
-def _keywords(scan: Callable[..., Scan]) -> list[tuple[str, Any, Any]]:
-    parameters = inspect.signature(scan, eval_str=True).parameters.values()
+def options_of(takes: Callable[..., Any]) -> tuple[Option, ...]:
+    """The settings that a function, or a dataclass of keywords, takes."""
+    return tuple(_option(name, kind, default) for name, kind, default in _keywords(takes))
+
+
+def read_values(takes: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn settings, as text or as values, into those of the kinds that `takes` takes; all of them are known.
+
+    Raises:
+        InputError: a value that is none of the choices or not of its kind.
+    """
+    known = {name: kind for name, kind, _ in _keywords(takes)}
+    return {name: _read_value(f"option {name!r}", value, known[name]) for name, value in given.items()}
+
+
+def _keywords(takes: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
+    parameters = inspect.signature(takes, eval_str=True).parameters.values()
     return [(p.name, _without_none(p.annotation), p.default) for p in parameters if p.kind is p.KEYWORD_ONLY]
-
-
-def _fields(settings: type[Any]) -> list[tuple[str, Any, Any]]:
-    hints = typing.get_type_hints(settings)
-    return [(one.name, _without_none(hints[one.name]), one.default) for one in dataclasses.fields(settings)]
 
 
 def _without_none(kind: Any) -> Any:

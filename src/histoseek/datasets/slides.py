@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
-from histoseek.datasets import folder
 from histoseek.datasets.dataset import Dataset, Scan
-from histoseek.datasets.tiling import TileSettings
+from histoseek.datasets.layout import grouped_by, items_by_folder, layout_notes
+from histoseek.datasets.sidecar import with_sidecar
+from histoseek.datasets.slide_files import one_of_each_series
+from histoseek.datasets.walk import walk
 from histoseek.imaging import SLIDE_SUFFIXES, TIFF_SUFFIXES
-from histoseek.items import Item, Manifest
+from histoseek.items import Manifest
 
 
 def scan(
@@ -22,58 +22,26 @@ def scan(
     label: Literal["folder", "none"] = "folder",
     dataset: str = "slides",
 ) -> Scan:
-    """List every slide of a folder, with label, group and table as the dataset `folder` has them.
+    """Find every slide; other images are passed over.
 
-    `source` may also be a manifest whose rows are slides, as `prepare bracs -o subset=wsi` writes: its columns go on to
-    the tiles.
+    `source` may also be a manifest (Parquet or CSV) whose rows are slides: its columns go on to the tiles.
+    `group` is a regular expression over the relative path whose group `group`, else its first one, is the patient or
+    case; `sidecar` is a CSV with a column `file` and any of label, group, patient, case, slide, split, fold, mpp,
+    caption, whose other columns are kept too; `label` says whether the first folder that tells slides apart is their
+    label; `dataset` is what the dataset and its ids shall be called.
     """
     if source.is_file():
         manifest = Manifest.read(source)
-        slides = [item for item in manifest if item.box is None]
-        return Scan(_named(slides), notes=list(manifest.facts.get("notes", ())), root=manifest.root)
-    found = folder.scan(source, group=group, sidecar=sidecar, label=label, dataset=dataset)
-    slides, notes = _one_of_each_series([item for item in found.items if _may_be_slide(item)])
-    return Scan(_named(slides), found.skipped, [*found.notes, *notes])
-
-
-def _may_be_slide(item: Item) -> bool:
-    return PurePosixPath(item.path).suffix.lower() in SLIDE_SUFFIXES | TIFF_SUFFIXES
-
-
-def _one_of_each_series(items: list[Item]) -> tuple[list[Item], list[str]]:
-    """DICOM spreads the levels of a slide over files: OpenSlide finds them from any one in the folder."""
-    kept: list[Item] = []
-    folders: set[str] = set()
-    for item in items:
-        place = PurePosixPath(item.path)
-        if place.suffix.lower() == ".dcm":
-            if str(place.parent) in folders:
-                continue
-            folders.add(str(place.parent))
-        kept.append(item)
-    n_more = len(items) - len(kept)
-    return kept, [
-        f"{n_more} more .dcm files lie in folders with one: a folder is taken for one slide"
-    ] if n_more else []
-
-
-def _named(items: list[Item]) -> list[Item]:
-    """Name each slide by its file's stem, or by its path where stems are not unique; without a group it is its own."""
-    stems = Counter(PurePosixPath(item.path).stem for item in items)
-    named = []
-    for item in items:
-        place = PurePosixPath(item.path)
-        name = item.slide or (place.stem if stems[place.stem] == 1 else str(place.with_suffix("")))
-        alone = item.group_source == "image" or not item.group
-        named.append(
-            replace(
-                item,
-                slide=name,
-                group=name if alone else item.group,
-                group_source="slide" if alone else item.group_source,
-            )
-        )
-    return named
+        return Scan([item for item in manifest if item.box is None], root=manifest.root, only_slides=True)
+    tree = walk(source)
+    files, notes = one_of_each_series(source, tree.with_suffix(SLIDE_SUFFIXES | TIFF_SUFFIXES))
+    items = items_by_folder(files, dataset, label)
+    notes += layout_notes(items, label)
+    if group is not None:
+        items, more = grouped_by(items, group)
+        notes += more
+    items, more = with_sidecar(items, source, tree, sidecar)
+    return Scan(items, tree.skipped, notes + more, only_slides=True)
 
 
 DATASET = Dataset(
@@ -82,8 +50,7 @@ DATASET = Dataset(
     licence="yours",
     source="",
     about="any whole slides, cut into tiles where there is tissue",
-    looks_for="slides (.svs .ndpi .mrxs .scn .bif .czi .dcm .tif …), or a manifest of slides",
+    looks_for="whole slides (.svs .ndpi .mrxs .scn .bif .czi .dcm .tif …), or a manifest of them",
     scan=scan,
     takes="either",
-    tiling=TileSettings,
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from histoseek.datasets.dataset import Published, Scan
-from histoseek.items import Manifest, Skipped
+from histoseek.items import Item, Manifest, Skipped, table_of
 from histoseek.items.audit import Audit
 
 ALL = "all"
@@ -18,6 +18,7 @@ MAX_ROWS = 30
 MAX_DIFFERENCES = 8
 """Lines about numbers that differ from the published ones; beyond, labels become one line."""
 
+COUNTED = ["label", "split", "fold", "group", "group_source"]
 PART_ORDER = ("train", "val", "test", "unlabelled")
 Counts = dict[str, dict[str, int]]
 
@@ -72,9 +73,15 @@ class Summary:
             yield f"! {len(self.skipped)} files were skipped (skipped.csv); the first, {first.id}: {first.reason}"
 
 
-def summarise(title: str, manifest: Manifest, scan: Scan, skipped: tuple[Skipped, ...]) -> Summary:
-    """Count a manifest and compare it with the published counts of its scan."""
-    columns = manifest.table.select(["label", "split", "fold", "group", "group_source"]).to_pydict()
+def summarise(
+    title: str, manifest: Manifest, scan: Scan, skipped: tuple[Skipped, ...], slides: Sequence[Item] = ()
+) -> Summary:
+    """Count a manifest and compare it with the published counts of its scan.
+
+    Where `slides` were cut into tiles, they are what is compared: nobody publishes tiles.
+    """
+    columns = manifest.table.select(COUNTED).to_pydict()
+    compared = table_of(slides).select(COUNTED).to_pydict() if slides else columns
     by = next((name for name in ("split", "fold") if any(value is not None for value in columns[name])), None)
     sources = Counter(columns["group_source"])
     return Summary(
@@ -83,11 +90,11 @@ def summarise(title: str, manifest: Manifest, scan: Scan, skipped: tuple[Skipped
         counts=_counts(columns, by),
         groups=_groups(columns, by),
         group_source=", ".join(sorted(sources)),
-        agreement=tuple(_agreement(columns, scan.published)) if scan.published else (),
+        agreement=tuple(_agreement(compared, scan.published)) if scan.published else (),
         notes=tuple(scan.notes),
         audit=manifest.audit(),
         skipped=skipped,
-        published=scan.published,
+        published=None if slides else scan.published,
     )
 
 

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
-from histoseek.datasets.tile_work import Sketch, SlideWork, read_work, work_on, write_work
-from histoseek.errors import HistoseekError, InputError, MissingExtraError
+from histoseek.datasets.tile_work import Job, Sketch, SlideWork, work_on
+from histoseek.errors import HistoseekError, InputError, Interrupted, MissingExtraError, needs_extra
 from histoseek.items import SCHEMA, Item, Skipped
 
 MOST_WORKERS = 8
+GENERAL = ("dataset-doc", "nominal")
+"""Sources of a scale that speak of a whole dataset: what a slide's file says itself is nearer to the truth."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TileSettings:
     """How slides are cut into tiles.
 
@@ -75,8 +79,16 @@ class Tiled:
     notes: list[str]
 
 
+class _Labels(NamedTuple):
+    """Label and source of every tile of a slide, and what to say: a kind of note and its text."""
+
+    labels: list[str | None]
+    sources: list[str | None]
+    note: tuple[str, str] | None = None
+
+
 def tile_slides(
-    items: list[Item],
+    items: Sequence[Item],
     root: Path,
     settings: TileSettings,
     mpp: float | None = None,
@@ -90,25 +102,52 @@ def tile_slides(
     Raises:
         MissingExtraError: the extra `slides` is not installed.
     """
-    done = _work_on_all(items, root, settings, mpp, progress)
-    tables, skipped, notes = [], [], []
-    n_reused = 0
-    for item in items:
+    slides = _named(items)
+    done = _work_on_all(slides, root, settings, mpp, progress)
+    tables, skipped, told = [], [], defaultdict(list)
+    for item in slides:
         work = done[item.id]
         if isinstance(work, Skipped):
             skipped.append(work)
             continue
-        n_reused += work.is_reused
-        skipped += [Skipped(_tile_id(item, box), reason) for box, reason in work.unreadable]
-        notes += [f"{item.path}: {note}" for note in work.notes]
-        labels, sources, more = _labels(item, root / item.path, work, settings)
-        notes += more
-        if len(work.boxes):
-            tables.append(_rows(item, work, labels, sources))
-        else:
-            skipped.append(Skipped(item.id, "no tissue was found; look at its --preview, or lower -o tissue"))
+        skipped += [Skipped(_tile_id(item, box), _short(reason, root, item)) for box, reason in work.unreadable]
+        if not len(work.boxes):
+            skipped.append(Skipped(item.id, _why_none(work, settings)))
+            continue
+        if work.n_levels == 1:
+            told["level"].append((item.path, ONE_LEVEL))
+        labels = _labels(item, root / item.path, work, settings)
+        if labels.note is not None:
+            told[labels.note[0]].append((item.path, labels.note[1]))
+        tables.append(_rows(item, work, labels, mpp is not None))
     table = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
-    return Tiled(table, skipped, [*_counts(len(tables), table.num_rows, n_reused, settings), *notes])
+    notes = [*_counts(len(tables), table.num_rows, done, settings), *(_note(one) for one in told.values())]
+    return Tiled(table, skipped, notes)
+
+
+ONE_LEVEL = (
+    "has one level only, so that coarse reads decode all of it; a pyramid is faster "
+    "(vips tiffsave slide.tif pyramid.tif --tile --pyramid --compression jpeg)"
+)
+
+
+def safe_name(path: str) -> str:
+    """A file name of a slide that no other slide of the folder has."""
+    plain = "".join(mark if mark.isalnum() or mark in "-_." else "_" for mark in path)[-80:]
+    return f"{plain}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+
+
+def _named(items: Sequence[Item]) -> list[Item]:
+    """Name each slide by its file's stem, or by its path where stems are not unique; without a group it is its own."""
+    stems = Counter(PurePosixPath(item.path).stem for item in items)
+    named = []
+    for item in items:
+        place = PurePosixPath(item.path)
+        name = item.slide or (place.stem if stems[place.stem] == 1 else str(place.with_suffix("")))
+        is_alone = item.group_source == "image" and item.group == item.id
+        group, group_source = (name, "slide") if is_alone else (item.group, item.group_source)
+        named.append(replace(item, slide=name, group=group, group_source=group_source))
+    return named
 
 
 def _work_on_all(
@@ -120,101 +159,130 @@ def _work_on_all(
 ) -> dict[str, SlideWork | Skipped]:
     """Slides side by side in threads, which OpenSlide and the decoders let run at once."""
     n_workers = settings.workers or min(MOST_WORKERS, os.cpu_count() or 1)
+    stop = threading.Event()
     done: dict[str, SlideWork | Skipped] = {}
     with ThreadPoolExecutor(n_workers, thread_name_prefix="slides") as pool:
         futures: dict[Future[SlideWork | Skipped], str] = {
-            pool.submit(_work, item, root, settings, mpp): item.id for item in items
+            pool.submit(_work, item, root, replace(_job(item, root, settings, mpp), stop=stop)): item.id
+            for item in items
         }
         try:
             for future in as_completed(futures):
                 done[futures[future]] = future.result()
                 if progress is not None:
                     progress(len(done), len(items))
-        except BaseException:
+        finally:  # Ctrl-C: nothing new is begun, and slides that are being read are let go at the next tile
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
     return done
 
 
-def _work(item: Item, root: Path, settings: TileSettings, mpp: float | None) -> SlideWork | Skipped:
-    path = root / item.path
-    stated = mpp if mpp is not None else item.mpp
-    sketch = Sketch(settings.tile_px, settings.tile_mpp, settings.overlap, settings.tissue, settings.quality, stated)
-    kept = None if settings.work_dir is None else settings.work_dir / f"{safe_name(item.path)}.parquet"
-    picture = kept.with_suffix(".png") if kept is not None and settings.preview else None
-    tiles_dir = None if settings.write_tiles is None else settings.write_tiles / safe_name(item.path)
+def _job(item: Item, root: Path, settings: TileSettings, mpp: float | None) -> Job:
+    is_general = item.mpp_source in GENERAL
+    sketch = Sketch(
+        settings.tile_px,
+        settings.tile_mpp,
+        settings.overlap,
+        settings.tissue,
+        settings.quality,
+        mpp=mpp if mpp is not None or is_general else item.mpp,
+        usual_mpp=item.mpp if is_general else None,
+    )
+    name = safe_name(item.path)
+    kept = None if settings.work_dir is None else settings.work_dir / f"{name}.parquet"
+    preview = settings.work_dir / f"{name}.png" if settings.work_dir is not None and settings.preview else None
+    tiles_dir = None if settings.write_tiles is None else settings.write_tiles / name
+    return Job(root / item.path, sketch, kept, preview, tiles_dir)
+
+
+def _work(item: Item, root: Path, job: Job) -> SlideWork | Skipped:
     try:
-        work = read_work(kept, path, sketch) if kept is not None else None
-        has_all = work is not None and tiles_dir is None and (picture is None or picture.exists())
-        if work is None or not has_all:
-            work = work_on(path, sketch, picture, tiles_dir)
-            if kept is not None:
-                write_work(kept, path, sketch, work)
-        return work
-    except MissingExtraError:
+        return work_on(job)
+    except (MissingExtraError, InputError, Interrupted):  # of the installation, the places to write to, the user
         raise
-    except (HistoseekError, OSError) as error:
-        return Skipped(item.id, str(error).replace(str(path), item.path))
+    except HistoseekError as error:
+        return Skipped(item.id, _short(str(error), root, item))
+    except OSError as error:
+        return Skipped(item.id, f"{item.path} cannot be read: {error.strerror}")
 
 
-def safe_name(path: str) -> str:
-    """A file name of a slide that no other slide of the folder has."""
-    plain = "".join(mark if mark.isalnum() or mark in "-_." else "_" for mark in path)[-80:]
-    return f"{plain}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+def _short(reason: str, root: Path, item: Item) -> str:
+    return reason.replace(str(root / item.path), item.path)
 
 
-def _labels(
-    item: Item, path: Path, work: SlideWork, settings: TileSettings
-) -> tuple[list[str | None], list[str | None], list[str]]:
-    """Label and source of every tile: annotations where the slide has them, else the slide's own label."""
-    from histoseek.datasets.annotations import explain_qpdata, find_annotations, label_tiles, read_annotations
+def _why_none(work: SlideWork, settings: TileSettings) -> str:
+    if work.unreadable:
+        return "none of its tiles can be read; copy the file again from where it came"
+    if not work.has_tissue:
+        return "no tissue was found; look at its --preview"
+    return f"no tile holds {settings.tissue:.0%} tissue; lower -o tissue, or take smaller tiles"
 
+
+def _labels(item: Item, path: Path, work: SlideWork, settings: TileSettings) -> _Labels:
+    """Annotations label the tiles of a slide that has them, its own label those of another."""
+    with needs_extra("slides"):
+        from histoseek.datasets.annotations import explain_qpdata, find_annotations, label_tiles, read_annotations
     n_tiles = len(work.boxes)
     file = find_annotations(path, settings.annotations)
     if file is None:
         told = explain_qpdata(path, settings.annotations)
         source = None if item.label is None else "slide"
-        return [item.label] * n_tiles, [source] * n_tiles, [told] if told else []
+        return _Labels([item.label] * n_tiles, [source] * n_tiles, ("qpdata", told) if told else None)
     try:
         annotations = read_annotations(file, spelling=settings.labels)
     except InputError as error:
-        return [None] * n_tiles, [None] * n_tiles, [f"{item.path}: its tiles have no label: {error}"]
+        note = ("broken", f"its tiles have no label, because its annotations cannot be read: {error}")
+        return _Labels([None] * n_tiles, [None] * n_tiles, note)
     found = label_tiles(work.boxes, annotations, settings.cover)
     labels = [settings.outside if label is None else label for label in found]
-    return labels, [None if label is None else "annotation" for label in labels], []
+    return _Labels(labels, [None if label is None else "annotation" for label in labels])
 
 
-def _rows(item: Item, work: SlideWork, labels: list[str | None], sources: list[str | None]) -> pa.Table:
-    n_tiles = len(work.boxes)
+def _rows(item: Item, work: SlideWork, labels: _Labels, is_users_mpp: bool) -> pa.Table:
+    def same(value: Any, kind: pa.DataType) -> pa.Array:
+        return pa.repeat(pa.scalar(value, kind), len(work.boxes))
+
+    stated = "user" if is_users_mpp else item.mpp_source or "table"
     columns = {
-        **{name: pa.repeat(pa.scalar(getattr(item, name), SCHEMA.field(name).type), n_tiles) for name in _INHERITED},
+        **{name: same(getattr(item, name), SCHEMA.field(name).type) for name in _INHERITED},
         "id": pa.array([_tile_id(item, box) for box in work.boxes.tolist()]),
-        "label": pa.array(labels, pa.string()),
+        "label": pa.array(labels.labels, pa.string()),
         **{f"box_{side}": pa.array(work.boxes[:, at]) for at, side in enumerate(("x", "y", "width", "height"))},
-        "mpp": pa.repeat(pa.scalar(work.mpp, pa.float64()), n_tiles),
-        "mpp_source": pa.repeat(pa.scalar("file" if work.mpp_is_from_file else item.mpp_source or "user"), n_tiles),
+        "mpp": same(work.mpp, pa.float64()),
+        "mpp_source": same("file" if work.mpp_from == "file" else stated, pa.string()),
         "width": pa.array(work.boxes[:, 2]),
         "height": pa.array(work.boxes[:, 3]),
-        "sha256": pa.repeat(pa.scalar(work.sha256), n_tiles),
-        "slide_label": pa.repeat(pa.scalar(item.label, pa.string()), n_tiles),
-        "label_source": pa.array(sources, pa.string()),
-        "slide_width": pa.repeat(pa.scalar(work.size[0], pa.int64()), n_tiles),
-        "slide_height": pa.repeat(pa.scalar(work.size[1], pa.int64()), n_tiles),
+        "sha256": same(work.sha256, pa.string()),
+        "slide_label": same(item.label, pa.string()),
+        "label_source": pa.array(labels.sources, pa.string()),
+        "slide_width": same(work.size[0], pa.int64()),
+        "slide_height": same(work.size[1], pa.int64()),
         **{name: pa.array(values) for name, values in work.measures.items()},
     }
-    extra = {name: pa.repeat(pa.scalar(value), n_tiles) for name, value in item.extra.items() if name not in columns}
+    extra = {
+        name: pa.repeat(pa.scalar(value), len(work.boxes)) for name, value in item.extra.items() if name not in columns
+    }
     return pa.table({**{name: columns[name] for name in SCHEMA.names}, **columns, **extra})
 
 
 _INHERITED = ("path", "dataset", "group", "group_source", "slide", "case", "split", "fold", "caption")
 
 
-def _tile_id(item: Item, box: list[int]) -> str:
+def _tile_id(item: Item, box: Sequence[int]) -> str:
     return f"{item.id}#{','.join(map(str, box))}"
 
 
-def _counts(n_slides: int, n_tiles: int, n_reused: int, settings: TileSettings) -> Iterator[str]:
+def _counts(n_slides: int, n_tiles: int, done: dict[str, SlideWork | Skipped], settings: TileSettings) -> Iterator[str]:
     scale = f"{settings.tile_px} px at {settings.tile_mpp:g} µm/px"
-    yield f"{n_slides} slides with tissue gave {n_tiles} tiles of {scale}, at least {settings.tissue:.0%} tissue"
-    if n_reused:
-        yield f"{n_reused} slides were done before and taken as they are"
+    yield f"{n_slides} slides gave {n_tiles} tiles of {scale}, each at least {settings.tissue:.0%} tissue"
+    works = [work for work in done.values() if isinstance(work, SlideWork)]
+    if n_empty := sum(not work.has_tissue for work in works):
+        yield f"{n_empty} slides show no tissue: they are left out"
+    if n_reused := sum(work.is_reused for work in works):
+        yield f"{n_reused} slides were done before: their tiles are taken as they are"
+
+
+def _note(told: list[tuple[str, str]]) -> str:
+    """One line for all slides of which the same is to be said."""
+    path, text = told[0]
+    return f"{path}: {text}" if len(told) == 1 else f"{len(told)} slides, the first of them {path}: {text}"

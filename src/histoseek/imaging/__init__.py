@@ -1,7 +1,7 @@
 """Pixels at a place and a scale."""
 
 from histoseek.imaging.flat import FORMATS, MAX_PIXELS, FlatImage, image_of, open_flat, read_size
-from histoseek.imaging.grid import lay_tiles, share_of
+from histoseek.imaging.grid import lay_tiles, share_of, tile_side
 from histoseek.imaging.opening import (
     SLIDE_SUFFIXES,
     TIFF_SUFFIXES,
@@ -11,6 +11,7 @@ from histoseek.imaging.opening import (
 )
 from histoseek.imaging.preview import draw_preview
 from histoseek.imaging.pyramid import Interpolation
+from histoseek.imaging.quality import sharpness_of
 from histoseek.imaging.tissue import Tissue, find_tissue
 from histoseek.imaging.views import Reader, ViewPlan, plan_views, read_views, scale_of
 
@@ -37,4 +38,6 @@ __all__ = [
     "read_views",
     "scale_of",
     "share_of",
+    "sharpness_of",
+    "tile_side",
 ]

@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 Boxes = NDArray[np.int64]
 
 
+def tile_side(tile_px: int, tile_mpp: float, mpp: float) -> int:
+    """Side in level-0 pixels of a tile that is `tile_px` pixels wide at `tile_mpp` µm per pixel."""
+    return max(1, round(tile_px * tile_mpp / mpp))
+
+
 def lay_tiles(size: tuple[int, int], side: int, overlap: float) -> Boxes:
     """Tiles `[T, 4]` (x, y, width, height) of `side` level-0 pixels over a slide, row by row from the top left.
 
@@ -26,18 +31,23 @@ def lay_tiles(size: tuple[int, int], side: int, overlap: float) -> Boxes:
 def share_of(mask: NDArray[np.bool_], boxes: Boxes, scale: tuple[float, float]) -> NDArray[np.float32]:
     """How much of each box `[T, 4]` (level-0 pixels) a mask covers, 0 to 1, `[T]`.
 
-    `scale` is level-0 pixels per mask pixel. A table of sums makes it four look-ups a box (Crow 1984, SIGGRAPH).
+    `scale` is level-0 pixels per mask pixel, and parts of mask pixels count as parts. A table of sums makes it a few
+    look-ups a box (Crow 1984, SIGGRAPH).
     """
-    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), dtype=np.int64)
+    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
     sums[1:, 1:] = mask.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
-    x0, x1 = _edges(boxes[:, 0], boxes[:, 2], scale[0], mask.shape[1])
-    y0, y1 = _edges(boxes[:, 1], boxes[:, 3], scale[1], mask.shape[0])
-    inside = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
-    return np.asarray(inside / ((x1 - x0) * (y1 - y0)), dtype=np.float32)
+    x0, x1 = boxes[:, 0] / scale[0], (boxes[:, 0] + boxes[:, 2]) / scale[0]
+    y0, y1 = boxes[:, 1] / scale[1], (boxes[:, 1] + boxes[:, 3]) / scale[1]
+    inside = _between(sums, x1, y1) - _between(sums, x0, y1) - _between(sums, x1, y0) + _between(sums, x0, y0)
+    share = np.round(inside / ((x1 - x0) * (y1 - y0)), 6)  # sums of parts are not exact
+    return np.asarray(np.clip(share, 0, 1), dtype=np.float32)
 
 
-def _edges(start: Boxes, length: Boxes, scale: float, most: int) -> tuple[Boxes, Boxes]:
-    """First and last edge of boxes in mask pixels, at least one pixel apart."""
-    first = np.clip(np.rint(start / scale).astype(np.int64), 0, most - 1)
-    last = np.clip(np.rint((start + length) / scale).astype(np.int64), 1, most)
-    return first, np.maximum(last, first + 1)
+def _between(sums: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums up to places between the table's, `[T]`: linear there, as pixels are of one value each."""
+    column = np.clip(x.astype(np.int64), 0, sums.shape[1] - 2)
+    row = np.clip(y.astype(np.int64), 0, sums.shape[0] - 2)
+    right, down = np.clip(x - column, 0, 1), np.clip(y - row, 0, 1)
+    top = sums[row, column] * (1 - right) + sums[row, column + 1] * right
+    bottom = sums[row + 1, column] * (1 - right) + sums[row + 1, column + 1] * right
+    return np.asarray(top * (1 - down) + bottom * down, dtype=np.float64)

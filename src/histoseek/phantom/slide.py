@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from histoseek.phantom.kinds import KINDS
 from histoseek.phantom.patient import Patient, patients
 
 TILE = 256
-TRUTH_NAME = "truth.json"
+TABLE_NAME, TRUTH_NAME = "slides.csv", "truth.json"
 
 
 def write_slide(path: str | Path, picture: NDArray[np.uint8], mpp: float | None, steps: Sequence[int] = (4, 4)) -> Path:
@@ -51,11 +52,11 @@ def write_slide(path: str | Path, picture: NDArray[np.uint8], mpp: float | None,
 def write_slides(
     out_dir: str | Path, n_patients: int = 4, slides_each: int = 2, seed: int = 0, size: tuple[int, int] = (3072, 2048)
 ) -> Path:
-    """Write drawn slides into a new folder and give it back: `P01/P01_S1.tif` and so on, and `truth.json`.
+    """Write drawn slides into a new folder and give it back: `P01/P01_S1.tif` and so on, `slides.csv`, `truth.json`.
 
     Slide s of a patient shows two kinds of tissue that stand side by side in no other slide of that patient, and that
     one slide of another patient shows too: its sibling. `truth.json` holds for each slide its patient, its label (the
-    kinds), mpp and regions (kind and box in level-0 pixels).
+    kinds), mpp and regions (kind and box in level-0 pixels); `slides.csv` patient and label for `prepare`.
 
     Raises:
         InputError: the folder holds something already, or a number is below 1.
@@ -75,6 +76,9 @@ def write_slides(
             name = f"{patient.id}/{patient.id}_S{nth + 1}.tif"
             write_slide(folder / name, field.picture, mpp)
             truth[name] = _truth_of(field, patient, kinds)
+    rows = [("file", "patient", "label"), *((name, one["patient"], one["label"]) for name, one in truth.items())]
+    with written_whole(folder / TABLE_NAME) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(rows)
     with written_whole(folder / TRUTH_NAME) as draft:
         draft.write_text(json.dumps(truth, indent=1), encoding="utf-8")
     return folder
