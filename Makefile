@@ -41,6 +41,7 @@ docs-check: .venv/dev
 bench: .venv/dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/embedding.py
+	$(BIN)/python benchmarks/slides.py
 
 clean:
 	rm -rf .venv demo real dist build

@@ -91,7 +91,7 @@ def measure_reading(path: Path) -> None:
             rates[name].append(len(boxes) / (time.perf_counter() - start))
     base = np.median(rates["plain OpenSlide loop"])
     print(
-        f"{len(boxes)} tiles of {side} px, {slide.mpp} µm/px, to {VIEW} px; {type(slide).__name__}; {ROUNDS} rounds\n"
+        f"{len(boxes)} tiles of {side} px, {slide.mpp} µm/px, to {VIEW} px; {ROUNDS} rounds\n"
     )
     print("| way | tiles/s, median (range) | against the plain loop |\n|---|--:|--:|")
     for name, found in rates.items():
@@ -129,7 +129,7 @@ def ours(path: Path, boxes: list[Box], workers: int) -> None:
 
 
 def measure_index(folder: Path) -> None:
-    """`prepare slides` and `index` with `mini`, the encoder alone on as many views, and no more."""
+    """`prepare slides` and `index` with `mini`, the encoder alone, and the peak of memory."""
     start = time.perf_counter()
     manifest = hs.prepare("slides", folder)
     prepared = time.perf_counter() - start

@@ -15,10 +15,7 @@ from histoseek.items import Box
 
 Interpolation = Literal["bicubic", "bilinear", "lanczos"]
 ReadLevel = Callable[[int, int, int, int, int], NDArray[np.uint8]]
-"""(level, x, y, width, height) in pixels of that level → `[height, width, 4]`: RGB and a byte that means nothing.
-
-Pillow keeps colours so, and takes them without a copy.
-"""
+"""(level, x, y, width, height) in pixels of that level → RGB `[height, width, 3]`."""
 
 RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -76,9 +73,8 @@ def _level_for(levels: Sequence[tuple[int, int]], shrink: float) -> int:
 def _resized(
     pixels: NDArray[np.uint8], part: tuple[float, float, float, float], out: tuple[int, int], how: Interpolation
 ) -> NDArray[np.uint8]:
+    if part == (0, 0, *out) and pixels.shape[:2] == (out[1], out[0]):
+        return pixels
     height, width = pixels.shape[:2]
-    if part != (0, 0, *out) or (width, height) != out:
-        inside = (max(0.0, part[0]), max(0.0, part[1]), min(width, part[2]), min(height, part[3]))
-        image = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1)
-        pixels = np.asarray(image.resize(out, RESAMPLING[how], box=inside))
-    return np.ascontiguousarray(pixels[..., :3])
+    inside = (max(0.0, part[0]), max(0.0, part[1]), min(width, part[2]), min(height, part[3]))
+    return np.asarray(Image.fromarray(pixels).resize(out, RESAMPLING[how], box=inside))

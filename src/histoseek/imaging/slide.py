@@ -76,7 +76,7 @@ class OpenSlideImage:
             raise
         if part.getchannel("A").getextrema() != (255, 255):
             part = Image.alpha_composite(Image.new("RGBA", part.size, (255, 255, 255, 255)), part)
-        return np.asarray(part)
+        return np.asarray(part.convert("RGB"))
 
     def _handle(self) -> OpenSlide:
         with self._lock:

@@ -25,7 +25,6 @@ from histoseek.items import Box
 CACHE_BYTES = 128 * 1024 * 1024
 """Decoded tiles kept a slide: three rows of tiles across a slide 50 000 pixels wide, so that each is decoded once."""
 
-_PLANES = 2
 _UNITS = {1: "none", 2: "inch", 3: "centimeter"}
 _UM_PER = {"µm": 1.0, "um": 1.0, "nm": 0.001, "mm": 1000.0, "cm": 10_000.0}
 _TROUBLE = (
@@ -92,27 +91,26 @@ class TiffImage:
 
     def _read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         page = self._pages[level]
-        pixels = np.full((height, width, 4), 255, dtype=np.uint8)
-        if page.planarconfig == _PLANES:
-            for plane in range(3):
-                self._fill(pixels[..., plane : plane + 1], level, (x, y), plane)
-        else:
-            self._fill(pixels[..., :3], level, (x, y))
-        return pixels
+        n_planes = page.samplesperpixel if page.planarconfig == 2 else 1
+        planes = [self._read_plane(level, plane, Box(x, y, width, height)) for plane in range(n_planes)]
+        part = planes[0] if n_planes == 1 else np.concatenate(planes, axis=2)
+        return np.repeat(part[..., :1], 3, axis=2) if part.shape[2] < 3 else part[..., :3]
 
-    def _fill(self, pixels: NDArray[np.uint8], level: int, corner: tuple[int, int], plane: int = 0) -> None:
-        """Fill `[h, w, channels]` from the tiles or strips that lie there; grey goes into every channel."""
+    def _read_plane(self, level: int, plane: int, box: Box) -> NDArray[np.uint8]:
         page = self._pages[level]
         across = page.tilewidth if page.is_tiled else page.imagewidth
         down = page.tilelength if page.is_tiled else page.rowsperstrip
         n_across, n_down = -(-page.imagewidth // across), -(-page.imagelength // down)
-        for row in range(corner[1] // down, (corner[1] + pixels.shape[0] - 1) // down + 1):
-            for column in range(corner[0] // across, (corner[0] + pixels.shape[1] - 1) // across + 1):
+        samples = 1 if page.planarconfig == 2 else page.samplesperpixel
+        pixels = np.full((box.height, box.width, samples), 255, dtype=np.uint8)
+        for row in range(box.y // down, (box.y + box.height - 1) // down + 1):
+            for column in range(box.x // across, (box.x + box.width - 1) // across + 1):
                 tile = self._tile(level, (plane * n_down + row) * n_across + column)
-                left, top = column * across - corner[0], row * down - corner[1]
+                left, top = column * across - box.x, row * down - box.y
                 target = pixels[max(0, top) : top + tile.shape[0], max(0, left) : left + tile.shape[1]]
-                source = tile[max(0, -top) :, max(0, -left) :, : pixels.shape[2]]
+                source = tile[max(0, -top) :, max(0, -left) :]
                 target[:] = source[: target.shape[0], : target.shape[1]]
+        return pixels
 
     def _tile(self, level: int, number: int) -> NDArray[np.uint8]:
         """One tile or strip `[h, w, samples]`; without content (0 bytes) it has no rows, and glass stays white."""
