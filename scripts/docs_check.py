@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -28,16 +29,17 @@ BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 def main(pages: list[Path]) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        stand_ins(Path(folder))
-        for number, page in enumerate(pages):
-            home = Path(folder) / "pages" / str(number)
-            shutil.copytree(folder, home, ignore=lambda _, names: {"pages"} & set(names))
-            if not blocks_run(page, home):
-                return 1
-    return 0
+        home = Path(folder) / "stand-ins"
+        stand_ins(home)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # a page uses one core most of the time
+            places = [Path(folder) / "pages" / str(number) for number in range(len(pages))]
+            ran = list(pool.map(blocks_run, pages, [home] * len(pages), places))
+    return 0 if all(ran) else 1
 
 
-def blocks_run(page: Path, home: Path) -> bool:
+def blocks_run(page: Path, source: Path, home: Path) -> bool:
+    """Run the blocks of a page in a copy of the stand-ins."""
+    shutil.copytree(source, home)
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     for language, block in blocks:
