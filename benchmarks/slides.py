@@ -90,9 +90,7 @@ def measure_reading(path: Path) -> None:
             way()
             rates[name].append(len(boxes) / (time.perf_counter() - start))
     base = np.median(rates["plain OpenSlide loop"])
-    print(
-        f"{len(boxes)} tiles of {side} px, {slide.mpp} µm/px, to {VIEW} px; {ROUNDS} rounds\n"
-    )
+    print(f"{len(boxes)} tiles of {side} px, {slide.mpp} µm/px, to {VIEW} px; {ROUNDS} rounds\n")
     print("| way | tiles/s, median (range) | against the plain loop |\n|---|--:|--:|")
     for name, found in rates.items():
         print(

@@ -14,11 +14,14 @@ import shapely
 from histoseek.datasets import annotations
 from histoseek.datasets.annotations import (
     Annotation,
+    Naming,
     explain_qpdata,
     find_annotations,
     label_tiles,
+    placed,
     read_annotations,
     read_polygon,
+    touched_tiles,
 )
 from histoseek.errors import InputError
 
@@ -280,10 +283,10 @@ def test_qpdata_alone_is_explained_with_the_line_for_qupath(tmp_path: Path) -> N
 def test_polygon_of_a_file_is_all_its_areas_together(tmp_path: Path) -> None:
     right = [[x + 5, y] for x, y in SQUARE]
     read(tmp_path, [feature(polygon(SQUARE)), feature(polygon(right))])
-    assert read_polygon(tmp_path / "a.geojson").equals(shapely.box(0, 0, 15, 10))
+    assert read_polygon(tmp_path / "a.geojson", tmp_path / "a.svs").equals(shapely.box(0, 0, 15, 10))
     read(tmp_path, [feature({"type": "Point", "coordinates": [1, 2]})])
     with pytest.raises(InputError, match="no polygon"):
-        read_polygon(tmp_path / "a.geojson")
+        read_polygon(tmp_path / "a.geojson", tmp_path / "a.svs")
 
 
 def boxes(*rows: tuple[int, int, int, int]) -> Any:
@@ -348,3 +351,37 @@ def test_labels_agree_with_the_rule_spelt_out() -> None:
         wanted.append(best if parts[best] >= 0.4 else None)
     assert set(wanted) == {"a", "b", "c", None}
     assert label_tiles(tiles, drawn, 0.4) == wanted
+
+
+def test_what_an_annotation_touches_is_not_outside() -> None:
+    boxes = np.array([[0, 0, 10, 10], [10, 0, 10, 10], [20, 0, 10, 10], [30, 0, 10, 10]])
+    annotations = [Annotation("a", shapely.box(0, 0, 4, 10)), Annotation(None, shapely.box(12, 2, 14, 4))]
+    assert label_tiles(boxes, annotations, 0.5) == [None] * 4
+    assert touched_tiles(boxes, annotations).tolist() == [True, True, False, False]
+    assert touched_tiles(boxes, [Annotation("a", shapely.box(0, 0, 10, 10))]).tolist() == [True, False, False, False]
+    assert not touched_tiles(boxes, []).any()
+
+
+def test_slides_of_one_name_do_not_share_an_annotation_file(tmp_path: Path) -> None:
+    folder = tmp_path / "drawn"
+    for name in ("x.geojson", "b/x.geojson"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    one, two = tmp_path / "a" / "x.svs", tmp_path / "b" / "x.svs"
+    assert find_annotations(one, folder, Naming("a", is_alone=False)) is None
+    assert find_annotations(two, folder, Naming("b", is_alone=False)) == folder / "b" / "x.geojson"
+    assert find_annotations(one, folder, Naming("a")) == folder / "x.geojson"
+    (folder / "x.svs.geojson").write_text("{}")
+    assert find_annotations(one, folder, Naming("a", is_alone=False)) == folder / "x.svs.geojson"
+    beside = tmp_path / "a" / "x.geojson"
+    beside.parent.mkdir()
+    beside.write_text("{}")
+    assert find_annotations(one, None, Naming("a", is_alone=False)) == beside
+    assert find_annotations(one, None, Naming("a", False, is_alone_in_folder=False)) is None
+
+
+def test_geojson_lies_where_qupath_counts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("histoseek.datasets.annotations.origin_of", lambda path: (1000, 500))
+    drawn = [Annotation("a", shapely.box(0, 0, 10, 10))]
+    assert placed(drawn, Path("s.geojson"), Path("s.mrxs"))[0].shape.equals(shapely.box(1000, 500, 1010, 510))
+    assert placed(drawn, Path("s.xml"), Path("s.mrxs"))[0].shape.equals(drawn[0].shape)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 from tifffile import TiffFile, TiffWriter, imwrite
 
-from histoseek.errors import ImageError
+from histoseek.errors import ImageError, MissingExtraError
 from histoseek.imaging import OpenReaders, open_flat, open_pixels, open_slide, pyramid
 from histoseek.imaging.flat import FlatImage
 from histoseek.imaging.resolution import mpp_of_properties
@@ -109,6 +110,57 @@ def test_tifffile_reads_what_openslide_reads_and_is_taken_only_then(tmp_path: Pa
     imwrite(planes, plain(600, 400, COLOURS[0])[..., 0], photometric="miniswhite", tile=(64, 64))  # 0 is white
     with closing(open_slide(planes)) as chosen:
         assert isinstance(chosen, OpenSlideImage)
+
+
+def test_tiles_that_were_not_scanned_are_white_wherever_a_read_begins(tmp_path: Path) -> None:
+    picture = draw("stroma", 768, 768, 0.5, make_patient(1), 3)
+    path = write_slide(tmp_path / "a.tif", picture, 0.5, steps=())
+    with TiffFile(path, mode="r+b") as tiff:
+        counts = list(tiff.pages[0].databytecounts)
+        counts[0] = counts[4] = 0
+        tiff.pages[0].tags["TileByteCounts"].overwrite(counts)
+    with closing(TiffImage(path)) as slide:
+        pixels = slide.read(Box(100, 100, 600, 600), (600, 600))
+        assert (pixels[:156, :156] == 255).all() and (pixels[156:412, 156:412] == 255).all()
+        assert np.abs(pixels[:156, 156:412].astype(float) - picture[100:256, 256:512]).mean() < 6
+        assert (slide.read(Box(200, 0, 300, 50), (300, 50))[:, :56] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "how"),
+    [
+        (np.dstack([plain(300, 200, COLOURS[0]), np.full((200, 300), 9, np.uint8)]), {"extrasamples": ["unassalpha"]}),
+        (np.zeros((200, 300), np.uint8), {"photometric": "miniswhite"}),
+        (np.zeros((200, 300), np.uint8), {"photometric": "palette", "colormap": np.full((3, 256), 65535, np.uint16)}),
+    ],
+)
+def test_what_is_not_shown_as_stored_is_left_to_openslide(tmp_path: Path, pixels: np.ndarray, how: dict) -> None:
+    imwrite(tmp_path / "a.tif", pixels, tile=(64, 64), **({"photometric": "rgb"} | how))
+    with pytest.raises(ImageError, match="only 8-bit RGB or grey is read"):
+        TiffImage(tmp_path / "a.tif")
+
+
+def test_the_scale_of_ome_counts_more_than_the_resolution_tag(tmp_path: Path) -> None:
+    picture = plain(600, 400, COLOURS[0])
+    with TiffWriter(tmp_path / "a.ome.tif") as writer:
+        metadata = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm"}
+        how = {"photometric": "rgb", "tile": (64, 64), "resolution": (1000, 1000), "resolutionunit": "CENTIMETER"}
+        writer.write(picture, metadata=metadata, **how)
+    with closing(open_slide(tmp_path / "a.ome.tif")) as slide:
+        assert slide.mpp == 0.25
+
+
+def test_without_the_extra_small_pyramids_are_flat_and_slides_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_slide(tmp_path / "a.tif", plain(600, 400, COLOURS[0]), 0.5)
+    (tmp_path / "b.svs").write_bytes((tmp_path / "a.tif").read_bytes())
+    monkeypatch.delitem(sys.modules, "histoseek.imaging.slide")
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    with closing(open_pixels(tmp_path / "a.tif")) as image:
+        assert isinstance(image, FlatImage)
+    with pytest.raises(MissingExtraError, match=r"pip install 'histoseek\[slides\]'"):
+        open_pixels(tmp_path / "b.svs")
 
 
 def damaged_tile(path: Path, number: int) -> Path:

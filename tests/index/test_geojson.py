@@ -151,3 +151,9 @@ def test_hits_that_lie_on_no_slide_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none of the hits lies on a slide"):
         Hits((hit(1, 0, 0, box=None),), tmp_path).to_geojson(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_on_a_slide_of_which_a_part_was_scanned_qupath_counts_from_there(tmp_path: Path) -> None:
+    moved = hit(1, 1200, 900, extra={"origin_x": 1000, "origin_y": 500})
+    for feature in written([moved], tmp_path)["s1.hits.geojson"]["features"]:
+        assert shapely.geometry.shape(feature["geometry"]).equals(shapely.box(200, 400, 300, 480))

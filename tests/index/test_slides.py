@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import histoseek as hs
@@ -17,8 +18,10 @@ from histoseek.evaluation import LevelSettings, evaluate_level, write_levels
 from histoseek.figures.heat import draw_heat
 from histoseek.index import Example, Region, heat_of, parse_region, picture_of_region
 from histoseek.index.matching import METHODS, Bags, similarities, unit_mean
+from histoseek.index.origins import rows_of_file
 from histoseek.index.representatives import choose
 from histoseek.index.whole_search import PREFILTER
+from histoseek.index.wholes import wholes_of
 from histoseek.items import Box
 from histoseek.phantom import write_slide, write_slides
 
@@ -84,6 +87,33 @@ def test_a_slide_of_the_archive_is_known_under_another_name_too(home: Path, inde
     copy.write_bytes((home / "slides" / "P01" / "P01_S1.tif").read_bytes())
     hits = index.search(region=f"{copy}:300,300,256,256", k=10)
     assert "P01" not in {hit.item.group for hit in hits}
+
+
+def test_a_slide_without_digest_is_known_by_its_name(home: Path, index: hs.Index) -> None:
+    items = index.rows.items
+    bare = items.set_column(items.schema.get_field_index("sha256"), "sha256", pa.nulls(len(items), pa.string()))
+    elsewhere = Path("/nowhere/P01_S1.tif")
+    rows = rows_of_file(bare, home / "slides", elsewhere)
+    assert {items["slide"][row].as_py() for row in rows} == {"P01_S1"}
+    assert rows_of_file(items, home / "slides", elsewhere) == []
+
+
+def test_the_archives_own_scale_counts_for_a_region_of_its_slides(home: Path, tmp_path: Path) -> None:
+    manifest = hs.prepare("slides", home / "slides" / "P01", mpp=0.25)
+    built = hs.Index.build(manifest, "color", tmp_path / "x.index")
+    item = built.manifest[3]
+    region = Example("region", f"{manifest.path_of(item)}:{','.join(map(str, item.box))}")
+    assert built.scale_of_region(region) == 0.25
+    assert float(built.embed(region) @ built.embed(Example("item", item.id))) > 0.99999
+
+
+def test_slides_of_one_name_in_two_patients_are_two(home: Path, index: hs.Index) -> None:
+    items = index.rows.items
+    names = pa.array([name[-2:] for name in items["slide"].to_pylist()])
+    shared = items.set_column(items.schema.get_field_index("slide"), "slide", names)
+    wholes = wholes_of(shared, "slide")
+    assert [whole.name for whole in wholes] == [f"P0{patient}/S{nth}" for patient in range(1, 5) for nth in (1, 2)]
+    assert sum(len(whole.rows) for whole in wholes) == len(items)
 
 
 def test_pixels_and_micrometres_mean_the_same_place(home: Path, index: hs.Index) -> None:
@@ -195,6 +225,8 @@ def test_patients_find_the_patient_with_the_same_slides(index: hs.Index, tmp_pat
     with pytest.raises(InputError, match=r"holds no slide 'P01_S9'; it holds .*P01_S1"):
         index.search_wholes("P01_S9")
     assert found.sheet(tmp_path / "pairs.png").height > 600
+    with pytest.raises(InputError, match=r"name a file that ends in \.png or \.jpg"):
+        found.sheet(tmp_path / "pairs")
     assert found.to_csv().count("\n") == len(found.hits) + 1
     assert json.loads(found.to_json())["query"]["method"] == "best-match"
 

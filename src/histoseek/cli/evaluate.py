@@ -27,7 +27,10 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", help="The folder to write the report into.")],
     queries: Annotated[Path | None, typer.Option(help="A manifest of queries; without it the index's own.")] = None,
     query_root: Annotated[Path | None, typer.Option(help="Where the queries' images lie now, if they moved.")] = None,
-    where: Annotated[str | None, typer.Option(help="Only queries that fulfil this, as in: split = 'test'.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Only queries (at a level, tiles) that fulfil this."),
+    ] = None,
     gallery: Annotated[str | None, typer.Option(help="Only these items can be found, as in: split = 'train'.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="split (with --queries) or leave-group-out (without), unless stated.")
@@ -49,7 +52,7 @@ def evaluate(
 
     opened = open_index(index, encoder, root)
     if level != "item":
-        _check_level(level, queries or gallery or protocol)
+        _check_level(level, queries or query_root or gallery or protocol)
         chosen_level = rooms.LevelSettings(label=label, where=where, n_bootstrap=n_bootstrap, seed=seed)
         _evaluate_level(opened, cast("Any", level), chosen_level, out, as_json)
         return
@@ -94,7 +97,8 @@ def _check_level(level: str, other: object) -> None:
         raise InputError(f"there is no level {level!r}; choose item, slide or case")
     if other is not None:
         raise InputError(
-            f"at level {level} all {level}s of the archive ask each other: take --queries, --gallery and --protocol out"
+            f"at level {level} all {level}s of the archive ask each other: take --queries, --query-root, --gallery and "
+            "--protocol out"
         )
 
 

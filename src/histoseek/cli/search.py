@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -131,10 +132,14 @@ def _note_vote(vote: Vote) -> None:
 
 
 def _say_if_scale_unknown(example: Any) -> None:
-    from histoseek.imaging import read_size
+    from histoseek.imaging import open_pixels
 
-    if example.kind == "image" and example.mpp is None and read_size(example.value)[2] is None:
-        note(f"the scale of {example.value} is unknown, so it is fitted whole; state it with --mpp for true matches")
+    if example.kind != "image" or example.mpp is not None:
+        return
+    with closing(open_pixels(example.value)) as image:
+        if image.mpp is None:
+            told = "is unknown, so it is fitted whole; state it with --mpp for true matches"
+            note(f"the scale of {example.value} {told}")
 
 
 def _picture(index: Any, examples: list[Any]) -> tuple[Any, float | None]:
@@ -143,7 +148,7 @@ def _picture(index: Any, examples: list[Any]) -> tuple[Any, float | None]:
         if one.weight > 0 and one.kind == "region":
             from histoseek.index import picture_of_region, region_of
 
-            return picture_of_region(region_of(one.value), one.mpp, PICTURE_SIDE)
+            return picture_of_region(region_of(one.value), index.scale_of_region(one), PICTURE_SIDE)
         if one.weight > 0 and one.kind == "image":
             return Path(one.value), one.mpp
         if one.weight > 0 and one.kind == "item":

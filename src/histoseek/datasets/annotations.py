@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoseek.errors import InputError, needs_extra
+from histoseek.imaging import origin_of
 
 with needs_extra("slides"):
     import shapely
@@ -46,23 +47,39 @@ class Annotation:
     name: str = ""
 
 
-def find_annotations(slide_path: Path, folder: Path | None) -> Path | None:
+@dataclass(frozen=True)
+class Naming:
+    """How far a slide's name alone tells which annotation file is its own.
+
+    `parent` is the slide's folder inside the dataset; no other slide of the dataset, or of that folder, has its stem
+    where it `is_alone`, or `is_alone_in_folder`.
+    """
+
+    parent: str = ""
+    is_alone: bool = True
+    is_alone_in_folder: bool = True
+
+
+ALONE = Naming()
+
+
+def find_annotations(slide_path: Path, folder: Path | None, naming: Naming = ALONE) -> Path | None:
     """The annotation file of a slide, in `folder` or else beside it; None when there is none.
 
     It has the slide's name, with or without its suffix, and ends in .geojson, .json (if it is GeoJSON) or .xml (if it
     is Aperio's).
     """
-    for place in _named_like(slide_path, folder, (".geojson", ".json", ".xml")):
+    for place in _named_like(slide_path, folder, (".geojson", ".json", ".xml"), naming):
         if place.suffix == ".geojson" or _looks_right(place):
             return place
     return None
 
 
-def explain_qpdata(slide_path: Path, folder: Path | None) -> str | None:
+def explain_qpdata(slide_path: Path, folder: Path | None, naming: Naming = ALONE) -> str | None:
     """What to do when a slide has only a .qpdata file, which is QuPath's own; None when there is none, or no need."""
-    if find_annotations(slide_path, folder) is not None:
+    if find_annotations(slide_path, folder, naming) is not None:
         return None
-    found = next(_named_like(slide_path, folder, (".qpdata",)), None)
+    found = next(_named_like(slide_path, folder, (".qpdata",), naming), None)
     if found is None:
         return None
     source, target = (str(path.as_posix()).replace("'", r"\'") for path in (found, found.with_suffix(".geojson")))
@@ -90,13 +107,25 @@ def read_annotations(path: Path, spelling: Literal["as-written", "bach"] = "as-w
     return read if spelling == "as-written" else [replace(one, label=_bach_label(one.label)) for one in read]
 
 
-def read_polygon(path: Path) -> Any:
-    """One shape (a polygon or several) in level-0 pixels: all areas of an annotation file together.
+def placed(annotations: Sequence[Annotation], path: Path, slide_path: Path) -> list[Annotation]:
+    """Annotations of a file `path` where they lie on their slide.
+
+    QuPath counts from the corner of what was scanned, where a slide states that (MIRAX, for one); we count, as
+    OpenSlide does, from the corner of the whole.
+    """
+    corner = np.array(origin_of(slide_path) if path.suffix.lower() in (".geojson", ".json") else (0, 0))
+    if not corner.any():
+        return list(annotations)
+    return [replace(one, shape=shapely.transform(one.shape, lambda points: points + corner)) for one in annotations]
+
+
+def read_polygon(path: Path, slide_path: Path) -> Any:
+    """One shape (a polygon or several) in level-0 pixels of a slide: all areas of an annotation file together.
 
     Raises:
         InputError: as `read_annotations`, or the file holds no area.
     """
-    shapes = [one.shape for one in read_annotations(path)]
+    shapes = [one.shape for one in placed(read_annotations(path), path, slide_path)]
     if not shapes:
         raise InputError(f"{path} holds no polygon with an area; draw one in QuPath and export it as GeoJSON")
     return shapely.union_all(shapes)
@@ -131,6 +160,18 @@ def label_tiles(boxes: NDArray[np.int64], annotations: Sequence[Annotation], cov
     return chosen
 
 
+def touched_tiles(boxes: NDArray[np.int64], annotations: Sequence[Annotation]) -> NDArray[np.bool_]:
+    """Which tiles of `boxes` `[T, 4]` share any area with an annotation, labelled or not, `[T]`."""
+    x, y, width, height = np.asarray(boxes, dtype=float).T
+    tiles = shapely.box(x, y, x + width, y + height)
+    touched = np.zeros(len(boxes), dtype=bool)
+    if annotations and len(boxes):
+        shape, tile = shapely.STRtree(tiles).query([one.shape for one in annotations], predicate="intersects")
+        shapes = np.array([one.shape for one in annotations], dtype=object)
+        touched[tile[~shapely.touches(tiles[tile], shapes[shape])]] = True
+    return touched
+
+
 def _bach_label(label: str | None) -> str | None:
     """By a part of the word: the files hold several spellings and slips."""
     low = (label or "").lower()
@@ -158,12 +199,16 @@ def _covered(
     return pairs // n_labels, pairs % n_labels, np.concatenate([shapely.area(tiles[whole // n_labels]), area])
 
 
-def _named_like(slide_path: Path, folder: Path | None, suffixes: Sequence[str]) -> Iterator[Path]:
+def _named_like(slide_path: Path, folder: Path | None, suffixes: Sequence[str], naming: Naming) -> Iterator[Path]:
     """Files with a slide's name that exist; those in `folder` first, as somebody named it."""
-    places = [slide_path.parent] if folder is None else [folder, slide_path.parent]
-    for place in dict.fromkeys(places):
+    places: dict[Path, bool] = {}
+    if folder is not None:
+        places[folder / naming.parent] = naming.is_alone_in_folder
+        places.setdefault(folder, naming.is_alone)
+    places.setdefault(slide_path.parent, naming.is_alone_in_folder)
+    for place, by_stem in places.items():
         for suffix in suffixes:
-            for name in (slide_path.stem, slide_path.name):
+            for name in (slide_path.stem, slide_path.name) if by_stem else (slide_path.name,):
                 if (place / f"{name}{suffix}").is_file():
                     yield place / f"{name}{suffix}"
 

@@ -16,10 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from histoseek.datasets.tile_work import Job, Sketch, SlideWork, work_on
 from histoseek.errors import HistoseekError, InputError, Interrupted, MissingExtraError, needs_extra
+from histoseek.imaging import origin_of
 from histoseek.items import SCHEMA, Item, Skipped
 
 MOST_WORKERS = 8
@@ -104,6 +106,7 @@ def tile_slides(
     """
     slides = _named(items)
     done = _work_on_all(slides, root, settings, mpp, progress)
+    namings = _namings(slides) if slides else {}
     tables, skipped, told = [], [], defaultdict(list)
     for item in slides:
         work = done[item.id]
@@ -116,10 +119,11 @@ def tile_slides(
             continue
         if work.n_levels == 1:
             told["level"].append((item.path, ONE_LEVEL))
-        labels = _labels(item, root / item.path, work, settings)
+        labels = _labels(item, root / item.path, work, settings, namings[item.id])
         if labels.note is not None:
             told[labels.note[0]].append((item.path, labels.note[1]))
-        tables.append(_rows(item, work, labels, mpp is not None))
+        found = _rows(item, work, labels, mpp is not None)
+        tables.append(_with_origin(found, root / item.path))
     table = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
     notes = [*_counts(len(tables), table.num_rows, done, settings), *(_note(one) for one in told.values())]
     return Tiled(table, skipped, notes)
@@ -138,12 +142,16 @@ def safe_name(path: str) -> str:
 
 
 def _named(items: Sequence[Item]) -> list[Item]:
-    """Name each slide by its file's stem, or by its path where stems are not unique; without a group it is its own."""
-    stems = Counter(PurePosixPath(item.path).stem for item in items)
+    """Name each slide by its stem, its path without suffix, or its path: the first that no other slide has.
+
+    A slide without a group is one.
+    """
+    places = [PurePosixPath(item.path) for item in items]
+    names = [(place.stem, str(place.with_suffix("")), str(place)) for place in places]
+    count = Counter(name for given in names for name in set(given))
     named = []
-    for item in items:
-        place = PurePosixPath(item.path)
-        name = item.slide or (place.stem if stems[place.stem] == 1 else str(place.with_suffix("")))
+    for item, given in zip(items, names, strict=True):
+        name = item.slide or next((name for name in given if count[name] == 1), item.path)
         is_alone = item.group_source == "image" and item.group == item.id
         group, group_source = (name, "slide") if is_alone else (item.group, item.group_source)
         named.append(replace(item, slide=name, group=group, group_source=group_source))
@@ -218,23 +226,44 @@ def _why_none(work: SlideWork, settings: TileSettings) -> str:
     return f"no tile holds {settings.tissue:.0%} tissue; lower -o tissue, or take smaller tiles"
 
 
-def _labels(item: Item, path: Path, work: SlideWork, settings: TileSettings) -> _Labels:
+def _namings(items: Sequence[Item]) -> dict[str, Any]:
+    """How far each slide's name tells its annotation file from those of the others, by item id."""
+    from histoseek.datasets.annotations import Naming
+
+    places = {item.id: PurePosixPath(item.path) for item in items}
+    stems = Counter(place.stem for place in places.values())
+    beside = Counter((place.parent, place.stem) for place in places.values())
+    return {
+        name: Naming(str(place.parent), stems[place.stem] == 1, beside[place.parent, place.stem] == 1)
+        for name, place in places.items()
+    }
+
+
+def _labels(item: Item, path: Path, work: SlideWork, settings: TileSettings, naming: Any) -> _Labels:
     """Annotations label the tiles of a slide that has them, its own label those of another."""
     with needs_extra("slides"):
-        from histoseek.datasets.annotations import explain_qpdata, find_annotations, label_tiles, read_annotations
+        from histoseek.datasets.annotations import (
+            explain_qpdata,
+            find_annotations,
+            label_tiles,
+            placed,
+            read_annotations,
+            touched_tiles,
+        )
     n_tiles = len(work.boxes)
-    file = find_annotations(path, settings.annotations)
+    file = find_annotations(path, settings.annotations, naming)
     if file is None:
-        told = explain_qpdata(path, settings.annotations)
+        told = explain_qpdata(path, settings.annotations, naming)
         source = None if item.label is None else "slide"
         return _Labels([item.label] * n_tiles, [source] * n_tiles, ("qpdata", told) if told else None)
     try:
-        annotations = read_annotations(file, spelling=settings.labels)
+        annotations = placed(read_annotations(file, spelling=settings.labels), file, path)
     except InputError as error:
         note = ("broken", f"its tiles have no label, because its annotations cannot be read: {error}")
         return _Labels([None] * n_tiles, [None] * n_tiles, note)
-    found = label_tiles(work.boxes, annotations, settings.cover)
-    labels = [settings.outside if label is None else label for label in found]
+    labels = label_tiles(work.boxes, annotations, settings.cover)
+    for tile in np.flatnonzero(~touched_tiles(work.boxes, annotations)):
+        labels[tile] = settings.outside
     return _Labels(labels, [None if label is None else "annotation" for label in labels])
 
 
@@ -263,6 +292,16 @@ def _rows(item: Item, work: SlideWork, labels: _Labels, is_users_mpp: bool) -> p
         name: pa.repeat(pa.scalar(value), len(work.boxes)) for name, value in item.extra.items() if name not in columns
     }
     return pa.table({**{name: columns[name] for name in SCHEMA.names}, **columns, **extra})
+
+
+def _with_origin(rows: pa.Table, path: Path) -> pa.Table:
+    """Where QuPath counts from on a slide of which only a part was scanned, as two columns."""
+    origin = origin_of(path)
+    if origin == (0, 0):
+        return rows
+    for axis, value in zip("xy", origin, strict=True):
+        rows = rows.append_column(f"origin_{axis}", pa.repeat(pa.scalar(value, pa.int64()), rows.num_rows))
+    return rows
 
 
 _INHERITED = ("path", "dataset", "group", "group_source", "slide", "case", "split", "fold", "caption")

@@ -18,6 +18,7 @@ from histoseek.evaluation.report import Report
 from histoseek.evaluation.settings import Settings
 from histoseek.index import Index, Level, WholeRules, label_column, labels_of, open_bags
 from histoseek.index.matching import METHODS, Bags, Method, similarities
+from histoseek.index.representatives import Choice
 from histoseek.index.wholes import Whole
 
 KS = (1, 3, 5, 10)
@@ -30,7 +31,7 @@ class LevelSettings:
 
     label: str | None = None
     where: str | None = None
-    representatives: Any = "mosaic"
+    representatives: Choice = "mosaic"
     n_bootstrap: int = 1000
     seed: int = 0
 
@@ -96,7 +97,7 @@ def _as_items(items: pa.Table, wholes: list[Whole], bags: Bags, labels: list[str
     """One row a whole, in the form of an item: its picture is its first representative."""
     first = items.select(_COLUMNS).take(pa.array(bags.rows[bags.starts]))
     names = pa.array([whole.name for whole in wholes], pa.string())
-    groups = pa.array([" + ".join(sorted(whole.groups)) for whole in wholes], pa.string())
+    groups = pa.array([whole.group for whole in wholes], pa.string())
     nothing = pa.nulls(len(wholes), pa.string())
     added = {"id": names, "group": groups, "label": pa.array(labels, pa.string()), "sha256": nothing}
     return pa.table({**{name: first[name] for name in _COLUMNS}, **added})
@@ -104,7 +105,8 @@ def _as_items(items: pa.Table, wholes: list[Whole], bags: Bags, labels: list[str
 
 def _ranking(scores: NDArray[np.float64], table: pa.Table, wholes: list[Whole], depth: int) -> Ranking:
     """The wholes ranked for each, with all of its own patient shut out; equal scores by name."""
-    shut = np.array([[bool(one.groups & other.groups) for other in wholes] for one in wholes])
+    _, groups = np.unique(np.array([whole.group for whole in wholes]), return_inverse=True)
+    shut = groups[:, None] == groups[None, :]
     values = table["label"].to_pylist()
     names = sorted(set(values))
     codes = np.array([names.index(value) for value in values])
@@ -114,7 +116,6 @@ def _ranking(scores: NDArray[np.float64], table: pa.Table, wholes: list[Whole], 
     rows = np.where(np.isfinite(sorted_scores), order, -1)
     hit_labels = np.where(rows >= 0, codes[rows], -1)
     n_relevant = ((codes[:, None] == codes[None, :]) & ~shut).sum(axis=1)
-    _, groups = np.unique(np.array(table["group"].to_pylist(), dtype=str), return_inverse=True)
     return Ranking(rows, sorted_scores.astype(np.float32), codes, hit_labels, n_relevant, groups, tuple(names), 0)
 
 

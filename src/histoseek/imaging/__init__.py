@@ -8,6 +8,7 @@ from histoseek.imaging.opening import (
     OpenReaders,
     open_pixels,
     open_slide,
+    origin_of,
 )
 from histoseek.imaging.preview import draw_preview
 from histoseek.imaging.pyramid import Interpolation
@@ -33,6 +34,7 @@ __all__ = [
     "open_flat",
     "open_pixels",
     "open_slide",
+    "origin_of",
     "plan_views",
     "read_size",
     "read_views",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from histoseek.errors import HistoseekError, ImageError, needs_extra
+from histoseek.errors import ImageError, MissingExtraError, needs_extra
 from histoseek.imaging.flat import MAX_PIXELS, TROUBLE, FlatImage, open_flat, unwarned
 from histoseek.imaging.views import Reader
 from histoseek.items import Box
@@ -56,7 +56,8 @@ def open_slide(path: str | Path) -> Reader:
         tiff = TiffImage(source)
     except ImageError:
         return slide
-    tiff.mpp = tiff.mpp if slide.mpp is None else slide.mpp
+    # OME's own statement is exact; OpenSlide does not read it, and takes the resolution tag, often a screen's.
+    slide.mpp = tiff.mpp = next((mpp for mpp in (tiff.ome_mpp, slide.mpp, tiff.mpp) if mpp is not None), None)
     # OpenSlide passes over the sub-images in which OME-TIFF keeps its pyramid.
     is_fuller = len(tiff.levels) > len(slide.levels) == 1 and tiff.size == slide.size
     chosen, other = (tiff, slide) if is_fuller or _same_pixels(slide, tiff) else (slide, tiff)
@@ -83,6 +84,21 @@ def _same_pixels(one: Reader, two: Reader) -> bool:
     return True
 
 
+def origin_of(path: str | Path) -> tuple[int, int]:
+    """Where in level-0 pixels the scanned part of a slide begins, (0, 0) where the file does not say.
+
+    QuPath and others show only that part, and count from its corner.
+
+    Raises:
+        MissingExtraError: the extra `slides` is not installed.
+    """
+    if Path(path).suffix.lower() in {*TIFF_SUFFIXES, ".svs", ".ndpi"}:  # which have no such statement
+        return 0, 0
+    with needs_extra("slides"):
+        from histoseek.imaging.slide import bounds_origin
+    return bounds_origin(path)
+
+
 def open_pixels(path: str | Path) -> Reader:
     """Open any image file: a whole slide, told by its suffix or by a TIFF's tiles and levels, else a flat image.
 
@@ -102,13 +118,18 @@ def open_pixels(path: str | Path) -> Reader:
 def _open_tiff(source: Path) -> Reader:
     try:
         with unwarned(), Image.open(source, formats=("TIFF",)) as image:
-            is_slide = _is_slide(image)
+            is_slide, is_small = _is_slide(image), image.width * image.height <= MAX_PIXELS
     except (*TROUBLE, Image.DecompressionBombError):
         try:
             return open_slide(source)
-        except HistoseekError:
+        except ImageError:
             return open_flat(source)  # which says what is wrong
-    return open_slide(source) if is_slide else open_flat(source)
+    try:
+        return open_slide(source) if is_slide else open_flat(source)
+    except MissingExtraError:
+        if not is_small:
+            raise
+        return open_flat(source)  # the same pixels, only slower
 
 
 def _is_slide(image: Any) -> bool:

@@ -95,3 +95,13 @@ class OpenSlideImage:
             raise ImageError(f"{self._path} cannot be opened as a slide: {error}") from error
         slide.set_cache(OpenSlideCache(CACHE_BYTES))
         return slide
+
+
+def bounds_origin(path: str | Path) -> tuple[int, int]:
+    """The corner of the scanned part in level-0 pixels, by `openslide.bounds-x` and `-y`; (0, 0) without them."""
+    try:
+        with OpenSlide(str(path)) as slide:
+            x, y = (int(slide.properties.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
+    except (OpenSlideError, OSError, ValueError):  # it cannot be opened, or states nonsense
+        return 0, 0
+    return x, y

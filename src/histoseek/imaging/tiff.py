@@ -15,7 +15,7 @@ import numpy as np
 from defusedxml import ElementTree
 from imagecodecs import DelayedImportError
 from numpy.typing import NDArray
-from tifffile import TiffFile, TiffFileError
+from tifffile import PHOTOMETRIC, TiffFile, TiffFileError
 
 from histoseek.errors import ImageError
 from histoseek.imaging.pyramid import Interpolation, read_box
@@ -24,6 +24,9 @@ from histoseek.items import Box
 
 CACHE_BYTES = 128 * 1024 * 1024
 """Decoded tiles kept a slide: three rows of tiles across a slide 50 000 pixels wide, so that each is decoded once."""
+
+_COLOURS = {(PHOTOMETRIC.RGB, 3), (PHOTOMETRIC.YCBCR, 3), (PHOTOMETRIC.MINISBLACK, 1)}
+"""What is shown as it is stored; palettes, inverted grey and transparency are left to OpenSlide."""
 
 _UNITS = {1: "none", 2: "inch", 3: "centimeter"}
 _UM_PER = {"µm": 1.0, "um": 1.0, "nm": 0.001, "mm": 1000.0, "cm": 10_000.0}
@@ -50,14 +53,17 @@ class TiffImage:
         self._file, self._pages = self._opened()
         self._process = os.getpid()
         first = self._pages[0]  # whose levels have the same kind of pixels
-        if first.dtype != np.uint8 or first.imagedepth != 1 or first.samplesperpixel not in (1, 3, 4):
+        is_plain = first.dtype == np.uint8 and first.imagedepth == 1 and not first.extrasamples
+        if not is_plain or (first.photometric, first.samplesperpixel) not in _COLOURS:
             self._file.close()
             raise ImageError(
-                f"{self._path} holds {first.samplesperpixel} channels of {first.dtype}; only 8-bit RGB or grey is read"
+                f"{self._path} holds {first.samplesperpixel} channels of {first.dtype} "
+                f"({getattr(first.photometric, 'name', first.photometric)}); only 8-bit RGB or grey is read"
             )
         self.levels: tuple[tuple[int, int], ...] = tuple((page.imagewidth, page.imagelength) for page in self._pages)
         self.size: tuple[int, int] = self.levels[0]
-        self.mpp: float | None = _mpp_of(self._file)
+        self.ome_mpp: float | None = _ome_mpp(self._file.ome_metadata or "")
+        self.mpp: float | None = self.ome_mpp if self.ome_mpp is not None else _mpp_of(self._file)
 
     def read(self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic") -> NDArray[np.uint8]:
         """Read `box` at the size `out` (width, height), as RGB `[H, W, 3]`.
@@ -106,6 +112,8 @@ class TiffImage:
         for row in range(box.y // down, (box.y + box.height - 1) // down + 1):
             for column in range(box.x // across, (box.x + box.width - 1) // across + 1):
                 tile = self._tile(level, (plane * n_down + row) * n_across + column)
+                if not tile.size:  # nothing was scanned there
+                    continue
                 left, top = column * across - box.x, row * down - box.y
                 target = pixels[max(0, top) : top + tile.shape[0], max(0, left) : left + tile.shape[1]]
                 source = tile[max(0, -top) :, max(0, -left) :]
@@ -139,8 +147,6 @@ class TiffImage:
 
 
 def _mpp_of(file: TiffFile) -> float | None:
-    if file.ome_metadata and (mpp := _ome_mpp(file.ome_metadata)) is not None:
-        return mpp
     tags = file.pages[0].tags
     properties = {"openslide.comment": str(file.pages[0].description)}
     across, unit = tags.get("XResolution"), tags.get("ResolutionUnit")

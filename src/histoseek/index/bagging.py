@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from histoseek.index.matching import Bags, unit_mean
 from histoseek.index.representatives import CLUSTERS, MOST, PERCENTILE, SEED, SHARE, Choice, choose
-from histoseek.index.wholes import Level, Whole, wholes_of
+from histoseek.index.wholes import Level, Whole
 from histoseek.items import written_whole
 from histoseek.stores import Rows
 
@@ -23,8 +23,8 @@ _SETTINGS = f"{CLUSTERS}-{SHARE}-{MOST}-{PERCENTILE}-{SEED}"
 def bags_of(rows: Rows, wholes: Sequence[Whole], level: Level, how: Choice, kept: Path | None) -> Bags:
     """Representatives and mean embeddings of wholes; those of a case are those of its slides together.
 
-    `kept` is where the representatives of all wholes are kept, read when it is there and whole, else written when the
-    folder can be written into; None for wholes that are not all or not whole.
+    `kept` is where they are kept for all wholes of the archive: read when the file is there and sound, else written
+    when the folder can be. None works them out anew, as for tiles that a filter left.
     """
     chosen = _read(kept, wholes) if kept is not None else None
     if chosen is None:
@@ -78,6 +78,3 @@ def _read(path: Path, wholes: Sequence[Whole]) -> list[NDArray[np.int64]] | None
     chosen = [rows[numbers == number] for number in range(len(wholes))]
     fits = all(len(part) and np.isin(part, whole.rows).all() for part, whole in zip(chosen, wholes, strict=True))
     return chosen if fits and sum(map(len, chosen)) == len(rows) else None
-
-
-__all__ = ["bags_of", "kept_at", "wholes_of"]

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -133,13 +133,7 @@ class Hits(Sequence[Hit]):
         """
         from histoseek.figures.sheet import draw_sheet
 
-        if path is not None and Path(path).suffix.lower() not in SHEET_SUFFIXES:
-            raise InputError(f"the sheet cannot be drawn into {path}; name a file that ends in .png or .jpg")
-        picture = draw_sheet(self, query, mpp)
-        if path is not None:
-            with written_whole(path) as draft:
-                picture.save(draft)
-        return picture
+        return drawn(lambda: draw_sheet(self, query, mpp), path)
 
 
 def _row(hit: Hit) -> dict[str, Any]:
@@ -168,3 +162,14 @@ def written(text: str, path: str | Path | None) -> str:
         with written_whole(path) as draft:
             draft.write_text(text, encoding="utf-8")
     return text
+
+
+def drawn(draw: Callable[[], Image.Image], path: str | Path | None) -> Image.Image:
+    """Draw a picture, and save it to `path` too when given; raises `InputError` for a file that is no picture's."""
+    if path is not None and Path(path).suffix.lower() not in SHEET_SUFFIXES:
+        raise InputError(f"the sheet cannot be drawn into {path}; name a file that ends in .png or .jpg")
+    picture = draw()
+    if path is not None:
+        with written_whole(path) as draft:
+            picture.save(draft)
+    return picture

@@ -300,18 +300,18 @@ def _tiles_of(opened: FeatureFile, known: KnownSlides, given: ImportSettings) ->
 def _with_scale(
     item: Item, known: KnownSlides, facts: TileFacts, stated: float | None
 ) -> tuple[Item, tuple[int, int] | None]:
-    """The slide with its scale, by the slide file, else the table, else as stated, else nominal; and its size."""
+    """The slide with its scale, as stated, else by the table, else by the slide file, else nominal; and its size."""
     size, mpp, source = facts.size, item.mpp, item.mpp_source
+    if stated is not None:
+        mpp, source = stated, "user"
     if known.has_file(item):
         try:
             with closing(open_pixels(known.root / item.path)) as slide:
                 size = slide.size
-                if slide.mpp is not None:
+                if mpp is None and slide.mpp is not None:
                     mpp, source = slide.mpp, "file"
         except ImageError:  # its tiles stay searchable; only their pictures cannot be shown
             pass
-    if mpp is None and stated is not None:
-        mpp, source = stated, "user"
     if mpp is None and facts.magnification:
         mpp, source = 10 / facts.magnification, "nominal"
     low, high = MPP_RANGE

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from histoseek.encoders import load_encoder
 from histoseek.encoders.encoder import Encoder, unit_rows
 from histoseek.errors import EncoderError, FingerprintError, InputError
-from histoseek.imaging import SLIDE_SUFFIXES, image_of, open_pixels
+from histoseek.imaging import MAX_PIXELS, SLIDE_SUFFIXES, image_of, open_pixels
 from histoseek.index.about import DRAFT, FILE, About
 from histoseek.index.build import Progress, build_index
 from histoseek.index.declared import MARK
@@ -128,11 +128,6 @@ class Index:
         return search_wholes(self, name, level, WholeRules(**rules))
 
     @property
-    def version(self) -> int:
-        """Number of the newest version of the table."""
-        return LanceStore(self.path).version
-
-    @property
     def encoder(self) -> Encoder:
         """The encoder that made this index, loaded when first needed."""
         if self._encoder is None:
@@ -206,6 +201,14 @@ class Index:
             return self._embed_region(example)
         return self._embed_picture(example)
 
+    def scale_of_region(self, example: Example) -> float | None:
+        """µm per pixel of a region's slide, as the query or else the archive states it; None leaves it to the file."""
+        if example.mpp is not None:
+            return example.mpp
+        rows = rows_of_file(self.rows.items, self.root, region_of(example.value).slide)
+        known: float | None = self.rows.items["mpp"][rows[0]].as_py() if rows else None
+        return known
+
     def _rows_in_query(self, examples: Sequence[Example], exclude_group: bool | None) -> list[int]:
         """Rows of the archive that the query consists of."""
         named = [self._row_of(str(one.value)) for one in examples if one.kind == "item"]
@@ -231,10 +234,12 @@ class Index:
         picture: Any = example.value
         if isinstance(picture, np.ndarray):
             picture = _image_from_array(picture)
-        if isinstance(picture, (str, Path)) and Path(picture).suffix.lower() in SLIDE_SUFFIXES:
-            raise InputError(f"{picture} is a whole slide; ask with a part of it: --region {picture}:X,Y,WIDTH,HEIGHT")
-        opened = open_pixels(picture) if isinstance(picture, (str, Path)) else image_of(picture, "the query image")
-        with closing(opened) as image:
+        is_file = isinstance(picture, (str, Path))
+        if is_file and Path(picture).suffix.lower() in SLIDE_SUFFIXES:
+            raise _too_large(picture)
+        with closing(open_pixels(picture) if is_file else image_of(picture, "the query image")) as image:
+            if image.size[0] * image.size[1] > MAX_PIXELS:
+                raise _too_large(picture)
             return embed_box(image, None, example.mpp if example.mpp is not None else image.mpp, self.encoder)
 
     def _rows_of_region(self, example: Example, exclude_group: bool | None) -> list[int]:
@@ -242,11 +247,11 @@ class Index:
         region = region_of(example.value)
         if exclude_group is not False:
             return rows_of_region(self.rows.items, self.root, region.slide, None)
-        with open_region(region, example.mpp) as placed:
+        with open_region(region, self.scale_of_region(example)) as placed:
             return rows_of_region(self.rows.items, self.root, region.slide, placed.box)
 
     def _embed_region(self, example: Example) -> NDArray[np.float32]:
-        with open_region(region_of(example.value), example.mpp) as placed:
+        with open_region(region_of(example.value), self.scale_of_region(example)) as placed:
             if placed.covered is None:
                 return embed_box(placed.image, placed.box, placed.mpp, self.encoder)
             return embed_shape(placed.image, placed.box, placed.mpp, self.encoder, placed.covered)
@@ -290,6 +295,10 @@ def _check_fingerprint(about: About, encoder: Encoder) -> None:
             f"{theirs.encoder!r} at {theirs.precision} (fingerprint {theirs.digest}) gives other vectors; "
             f"use --encoder {about.loaded_from}, or build the index again"
         )
+
+
+def _too_large(picture: str | Path) -> InputError:
+    return InputError(f"{picture} is a whole slide; ask with a part of it: --region {picture}:X,Y,WIDTH,HEIGHT")
 
 
 def _image_from_array(pixels: NDArray[Any]) -> Any:

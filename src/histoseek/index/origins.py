@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +13,27 @@ from histoseek.items import Box, sha256_of
 
 
 def rows_of_file(items: pa.Table, root: Path, file: Path) -> list[int]:
-    """Rows that are cut from a file: by its path, and by the digest of its bytes under any name."""
-    paths = pc.unique(items["path"].combine_chunks())
+    """Rows that are cut from a file or from a copy of it: by path, by the digest of its bytes, and by name.
+
+    A name counts for rows without a digest, as features have that were imported without their slides. All .dcm files of
+    a folder count as one slide.
+    """
     target = file.resolve()
-    same = [path for path in paths.to_pylist() if PurePosixPath(path).name == target.name]
-    same = [path for path in same if (root / path).resolve() == target]
-    mask = np.asarray(pc.is_in(items["path"], value_set=pa.array(same, pa.string())))
-    if not same and pc.any(pc.is_valid(items["sha256"])).as_py():
-        mask = np.asarray(pc.equal(items["sha256"], sha256_of(target)).fill_null(False))
-    return [int(row) for row in np.flatnonzero(mask)]
+    paths = [path for path in pc.unique(items["path"].combine_chunks()).to_pylist() if _is_same(root / path, target)]
+    same = np.asarray(pc.is_in(items["path"], value_set=pa.array(paths, pa.string())))
+    digests = set(pc.unique(items["sha256"].filter(pa.array(same))).to_pylist()) - {None}
+    if not digests and target.is_file() and items["sha256"].null_count < items.num_rows:
+        digests = {sha256_of(target)}
+    twins = np.asarray(pc.is_in(items["sha256"], value_set=pa.array(sorted(digests), pa.string())))
+    named = pc.and_(pc.is_null(items["sha256"]), pc.equal(items["slide"], target.stem).fill_null(False))
+    return [int(row) for row in np.flatnonzero(same | twins | np.asarray(named))]
+
+
+def _is_same(path: Path, target: Path) -> bool:
+    if path.name != target.name and (path.suffix.lower(), target.suffix.lower()) != (".dcm", ".dcm"):
+        return False
+    found = path.resolve()
+    return found == target or (found.suffix.lower() == ".dcm" and found.parent == target.parent)
 
 
 def rows_of_region(items: pa.Table, root: Path, slide: Path, box: Box | None) -> list[int]:

@@ -112,7 +112,7 @@ def _placed(region: Region, image: Reader, mpp: float) -> Placed:
     elif region.outline is not None:
         from histoseek.datasets.annotations import read_polygon  # loads shapely, of the extra `slides`
 
-        shape = read_polygon(region.outline)
+        shape = read_polygon(region.outline, region.slide)
         left, top, right, bottom = shape.bounds
         x, y = max(0, math.floor(left)), max(0, math.floor(top))
         box = Box(x, y, math.ceil(min(right, image.size[0])) - x, math.ceil(min(bottom, image.size[1])) - y)

@@ -152,18 +152,26 @@ def features_of(region: HitRegion, colours: Mapping[str, tuple[int, int, int]]) 
     if region.area_mm2 is not None:
         numbers["Area mm2"] = region.area_mm2
     ranks = f"hits {', '.join(str(hit.rank) for hit in region.hits[:5])}{', …' if len(region.hits) > 5 else ''}"
-    outline = shapely.orient_polygons(region.shape)  # RFC 7946, 3.1.6: outer rings run counterclockwise
+    extra = region.hits[0].item.extra
+    corner = (float(extra.get("origin_x") or 0), float(extra.get("origin_y") or 0))  # from which QuPath counts
+    outline = shapely.orient_polygons(_moved(region.shape, corner))  # RFC 7946, 3.1.6: outer rings run counterclockwise
     features = [_feature(region.path, outline, "annotation", region.label, numbers)]
     features[0]["properties"]["name"] = ranks
     for hit in region.hits:
         x, y, width, height = hit.item.box or region.box
         numbers = {"Score": hit.score, "Rank": hit.rank}
-        tile = shapely.box(x, y, x + width, y + height)
+        tile = _moved(shapely.box(x, y, x + width, y + height), corner)
         features.append(_feature(region.path, tile, "detection", hit.item.label, numbers))
     for feature in features:
         label = feature["properties"]["classification"]
         label["color"] = list(colours.get(label["name"], _COLOURS[0]))
     return features
+
+
+def _moved(shape: Any, corner: tuple[float, float]) -> Any:
+    import shapely
+
+    return shape if corner == (0, 0) else shapely.transform(shape, lambda points: points - corner)
 
 
 def _feature(path: str, shape: Any, kind: str, label: str | None, numbers: Mapping[str, float]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def choose(vectors: Vectors, places: NDArray[np.float64], how: Choice) -> NDArra
 
 def _mosaic(vectors: Vectors, places: NDArray[np.float64]) -> list[int]:
     share = min(SHARE, MOST / len(vectors))
-    looks = _clusters(vectors.astype(np.float64), CLUSTERS)
+    _, looks = _k_means(vectors.astype(np.float64), CLUSTERS)
     chosen: list[int] = []
     for look in np.unique(looks):
         members = np.flatnonzero(looks == look)
@@ -54,11 +54,6 @@ def _mosaic(vectors: Vectors, places: NDArray[np.float64]) -> list[int]:
         for tile in _middles(places[members], n_kept):
             chosen.append(int(members[tile]))
     return chosen
-
-
-def _clusters(points: NDArray[np.float64], n_clusters: int) -> NDArray[np.int64]:
-    """k-means labels `[T]`."""
-    return _k_means(points, n_clusters)[1]
 
 
 def _middles(points: NDArray[np.float64], n_clusters: int) -> list[int]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from histoseek.errors import InputError
 from histoseek.index.bagging import bags_of, kept_at
-from histoseek.index.hits import written
+from histoseek.index.hits import drawn, written
 from histoseek.index.matching import METHODS, Bags, Method, matched_pairs, similarities
 from histoseek.index.representatives import Choice
 from histoseek.index.wholes import Level, Whole, label_column, labels_of, wholes_of
@@ -132,13 +132,7 @@ class WholeHits:
         """Draw each hit's matched pairs of tiles, one hit a line; saved to `path` too when given."""
         from histoseek.figures.pairs import draw_pairs
 
-        picture = draw_pairs(self)
-        if path is not None:
-            from histoseek.items import written_whole
-
-            with written_whole(path) as draft:
-                picture.save(draft)
-        return picture
+        return drawn(lambda: draw_pairs(self), path)
 
 
 def search_wholes(index: Index, name: str, level: Level, rules: WholeRules) -> WholeHits:
@@ -160,10 +154,9 @@ def search_wholes(index: Index, name: str, level: Level, rules: WholeRules) -> W
     for rank, place in enumerate(order, start=1):
         other = int(nearest[place])
         whole, n_tiles = wholes[other], len(wholes[other].rows)
-        group = ", ".join(sorted(whole.groups))
         part = bags.of(other)
         pairs = _pairs(index, matched_pairs(bags, at, other, N_PAIRS))
-        facts = (rank, float(scores[place]), whole.name, group, labels[other])
+        facts = (rank, float(scores[place]), whole.name, whole.group, labels[other])
         hits.append(WholeHit(*facts, n_tiles, part.stop - part.start, pairs))
     asked: dict[str, Any] = {"level": level, "name": wholes[at].name, "label": labels[at]}
     asked |= {"compared": len(nearest), **{key: value for key, value in vars(rules).items() if value is not None}}
@@ -175,7 +168,7 @@ def open_bags(index: Index, level: Level, rules: WholeRules) -> tuple[list[Whole
     wholes = wholes_of(index.rows.items, level, index.allowed(rules.where))
     kept = None
     if rules.where is None:
-        kept = kept_at(index.path, index.version, level, rules.representatives)
+        kept = kept_at(index.path, index.rows.version, level, rules.representatives)
     return wholes, bags_of(index.rows, wholes, level, rules.representatives, kept)
 
 
@@ -188,7 +181,7 @@ def _prefiltered(bags: Bags, query: int, among: NDArray[np.int64], most: int) ->
 
 
 def _may_answer(whole: Whole, query: Whole, rules: WholeRules) -> bool:
-    return whole.name != query.name and not (rules.exclude_group and whole.groups & query.groups)
+    return whole.name != query.name and not (rules.exclude_group and whole.group == query.group)
 
 
 def _find(wholes: list[Whole], name: str, level: Level) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,33 +20,34 @@ COLUMNS: dict[Level, str] = {"slide": "slide", "case": "group"}
 
 @dataclass(frozen=True)
 class Whole:
-    """A slide or a case: its name, the rows of its items `[T]`, and the groups they belong to."""
+    """A slide or a case: its name, the rows of its items `[T]`, and the group that they belong to."""
 
     name: str
     rows: NDArray[np.int64]
-    groups: frozenset[str]
+    group: str
 
 
 def wholes_of(items: pa.Table, level: Level, allowed: NDArray[np.bool_] | None = None) -> list[Whole]:
     """The slides or cases of a table of items, by name; items without one, or not `allowed` [N], are left out.
 
+    Slides of one name in several groups are several slides, and are named `group/slide`.
+
     Raises:
         InputError: no item names one.
     """
-    column = items[COLUMNS[level]].combine_chunks()
-    codes = column.dictionary_encode()
-    number = codes.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    if allowed is not None:
-        number = np.where(allowed, number, -1)
-    order = np.argsort(number, kind="stable")
-    order = order[np.searchsorted(number[order], 0) :]
-    if not len(order):
+    named = items[COLUMNS[level]].to_pylist()
+    groups = items["group"].to_pylist()
+    rows_of: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row, (name, group) in enumerate(zip(named, groups, strict=True)):
+        if name is not None and (allowed is None or allowed[row]):
+            rows_of[name, group].append(row)
+    if not rows_of:
         raise InputError(f"no item of the archive names a {level}, so there is nothing to compare at that level")
-    names = codes.dictionary.to_pylist()
-    groups = np.array(items["group"].to_pylist(), dtype=object)
-    starts = np.flatnonzero(np.r_[True, np.diff(number[order]) > 0])
-    parts = np.split(order, starts[1:])
-    wholes = [Whole(names[number[rows[0]]], rows.astype(np.int64), frozenset(groups[rows])) for rows in parts]
+    twice = {name for name, n_groups in Counter(name for name, _ in rows_of).items() if n_groups > 1}
+    wholes = [
+        Whole(f"{group}/{name}" if name in twice else name, np.array(rows, dtype=np.int64), group)
+        for (name, group), rows in rows_of.items()
+    ]
     return sorted(wholes, key=lambda whole: whole.name)
 
 

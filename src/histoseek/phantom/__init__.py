@@ -6,7 +6,7 @@ from histoseek.phantom.kinds import DESCRIPTIONS, KINDS
 from histoseek.phantom.patient import SCANNERS, Patient, Scanner, make_patient, patients
 from histoseek.phantom.picture import draw
 from histoseek.phantom.sample import write_sample
-from histoseek.phantom.slide import kinds_of_slide, write_slide, write_slides
+from histoseek.phantom.slide import write_slide, write_slides
 from histoseek.phantom.traps import plant_traps
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Scanner",
     "draw",
     "draw_field",
-    "kinds_of_slide",
     "make_patient",
     "patients",
     "plant_traps",

@@ -70,7 +70,7 @@ def write_slides(
     truth = {}
     for number, patient in enumerate(patients(n_patients, seed)):
         for nth in range(slides_each):
-            kinds = kinds_of_slide(number, nth, slides_each)
+            kinds = _kinds_of(number, nth, slides_each)
             mpp = patient.scanner.mpp
             field = draw_field(*size, mpp, patient, seed * 7919 + number * 101 + nth, kinds)
             name = f"{patient.id}/{patient.id}_S{nth + 1}.tif"
@@ -84,7 +84,7 @@ def write_slides(
     return folder
 
 
-def kinds_of_slide(number: int, nth: int, slides_each: int) -> tuple[str, str]:
+def _kinds_of(number: int, nth: int, slides_each: int) -> tuple[str, str]:
     """The two kinds on slide `nth` of patient `number`: patients 0 and 1 show the same ones, 2 and 3 others."""
     first = 2 * (number // 2 * slides_each + nth)
     return KINDS[first % len(KINDS)], KINDS[(first + 1) % len(KINDS)]

@@ -30,6 +30,7 @@ class FastCopy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.version = int(folder.name.removeprefix(_PREFIX))
         try:
             about = json.loads((folder / "fast.json").read_text(encoding="utf-8"))
             self._matrix = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)

@@ -94,7 +94,7 @@ class LanceStore:
         whole = table.to_arrow()
         if os.access(self.home, os.W_OK):
             return write_fast(self.home, table.version, whole)
-        return MemoryRows(whole)
+        return MemoryRows(whole, table.version)
 
     def ids(self) -> set[str]:
         """The ids of all items."""
@@ -133,7 +133,8 @@ class LanceStore:
 class MemoryRows:
     """Rows held in memory: what a read-only folder without a fast copy gives."""
 
-    def __init__(self, whole: pa.Table) -> None:
+    def __init__(self, whole: pa.Table, version: int) -> None:
+        self.version = version
         column = whole[VECTOR].combine_chunks()
         self._matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
         self.items: pa.Table = whole.drop_columns([VECTOR])
@@ -152,6 +153,7 @@ class LanceRows:
 
     def __init__(self, table: Any) -> None:
         self._table = table
+        self.version: int = table.version
         n_rows = max(1, table.count_rows())
         columns = [name for name in table.schema.names if name != VECTOR]
         self.items: pa.Table = table.search().select(columns).limit(n_rows).to_arrow()

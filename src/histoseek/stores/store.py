@@ -23,6 +23,11 @@ class Rows(Protocol):
     """One version of a store, readable: the columns of its items, their vectors, and the nearest of them."""
 
     @property
+    def version(self) -> int:
+        """Number of the version."""
+        ...
+
+    @property
     def items(self) -> pa.Table:
         """Item columns, one row an item, in the store's order."""
         ...

@@ -122,16 +122,15 @@ def sample_views(
     """Unchanged views of up to `n` items, for the statistics that colour transfer draws from."""
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(items))[:n])
-    readers = OpenReaders()
-    looks = (_look(readers, manifest, items[number], sight, (seed, int(number))) for number in chosen)
     n_read, reason = 0, ""
-    for found in looks:
-        if isinstance(found, Skipped):
-            reason = reason or found.reason
-        else:
-            n_read += 1
-            yield found[0]
-    readers.close()
+    with closing(OpenReaders()) as readers:
+        for number in chosen:
+            found = _look(readers, manifest, items[number], sight, (seed, int(number)))
+            if isinstance(found, Skipped):
+                reason = reason or found.reason
+            else:
+                n_read += 1
+                yield found[0]
     if not n_read:
         raise InputError(
             f"not one of {len(chosen)} images could be read; the first: {reason}; if they moved, say where with --root"
