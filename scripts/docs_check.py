@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -40,6 +41,7 @@ def main(pages: list[Path]) -> int:
 def blocks_run(page: Path, source: Path, home: Path) -> bool:
     """Run the blocks of a page in a copy of the stand-ins."""
     shutil.copytree(source, home)
+    since = time.monotonic()
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     for language, block in blocks:
@@ -48,7 +50,7 @@ def blocks_run(page: Path, source: Path, home: Path) -> bool:
         if done.returncode:
             print(f"{page}: this block failed with {done.returncode}:\n{block}", file=sys.stderr)
             return False
-    print(f"{page}: {len(blocks)} blocks ran", flush=True)
+    print(f"{page.name}: {len(blocks)} blocks ran in {time.monotonic() - since:.0f} s", flush=True)
     return True
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import doctest
-import warnings
 from collections import Counter
 
 import numpy as np
 import pytest
+import pytrec_eval
 from numpy.typing import NDArray
 
 from histoseek import metrics
@@ -24,37 +24,36 @@ def random_rankings(n_queries: int, seed: int) -> tuple[NDArray[np.bool_], NDArr
     return relevant, n_relevant
 
 
-def by_ranx(relevant: NDArray[np.bool_], n_relevant: NDArray[np.int64], names: list[str]) -> dict[str, NDArray]:
-    """Per-query figures of ranx: relevant hits and unfound relevant items are its judgements."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from ranx import Qrels, Run, evaluate
-
-        qrels, run = {}, {}
-        for query, (row, n) in enumerate(zip(relevant, n_relevant, strict=True)):
-            wanted = {f"d{hit}": 1 for hit in np.flatnonzero(row)}
-            qrels[f"q{query:06d}"] = wanted | {f"missed{m}": 1 for m in range(n - len(wanted))}
-            run[f"q{query:06d}"] = {f"d{hit}": float(K_MAX - hit) for hit in range(K_MAX)}
-        return evaluate(Qrels(qrels), Run(run), names, return_mean=False, make_comparable=True)
+def by_trec_eval(relevant: NDArray[np.bool_], n_relevant: NDArray[np.int64], ks: tuple[int, ...]) -> dict[str, NDArray]:
+    """Per-query figures of NIST's trec_eval: relevant hits and unfound relevant items are its judgements."""
+    qrels, run = {}, {}
+    for query, (row, n) in enumerate(zip(relevant, n_relevant, strict=True)):
+        wanted = {f"d{hit}": 1 for hit in np.flatnonzero(row)}
+        qrels[f"q{query}"] = wanted | {f"missed{m}": 1 for m in range(n - len(wanted))}
+        run[f"q{query}"] = {f"d{hit}": float(K_MAX - hit) for hit in range(K_MAX)}
+    measures = {f"{name}.{','.join(map(str, ks))}" for name in ("success", "P", "map_cut", "ndcg_cut")}
+    found = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run)
+    return {name: np.array([found[query][name] for query in qrels]) for name in found["q0"]}
 
 
 @pytest.fixture(scope="module")
 def compared() -> tuple[NDArray[np.bool_], NDArray[np.int64], dict[str, NDArray]]:
     relevant, n_relevant = random_rankings(3000, 0)
     ks = (1, 3, 5, 10, 20)
-    names = [f"{name}@{k}" for name in ("hit_rate", "precision", "map", "ndcg") for k in ks]
-    return relevant, n_relevant, by_ranx(relevant, n_relevant, names)
+    return relevant, n_relevant, by_trec_eval(relevant, n_relevant, ks)
 
 
 @pytest.mark.parametrize("k", [1, 3, 5, 10, 20])
-def test_metrics_agree_with_ranx(compared: tuple[NDArray, NDArray, dict[str, NDArray]], k: int) -> None:
+def test_metrics_agree_with_trec_eval(compared: tuple[NDArray, NDArray, dict[str, NDArray]], k: int) -> None:
     relevant, n_relevant, theirs = compared
-    ap = metrics.ap_at_k(relevant, n_relevant, k) * np.minimum(k, n_relevant) / n_relevant  # ranx divides by n_relevant
+    ap = (
+        metrics.ap_at_k(relevant, n_relevant, k) * np.minimum(k, n_relevant) / n_relevant
+    )  # trec_eval divides by n_relevant
     ours = {
-        f"hit_rate@{k}": metrics.acc_at_k(relevant, k),
-        f"precision@{k}": metrics.precision_at_k(relevant, k),
-        f"map@{k}": ap,
-        f"ndcg@{k}": metrics.ndcg_at_k(relevant, n_relevant, k),
+        f"success_{k}": metrics.acc_at_k(relevant, k),
+        f"P_{k}": metrics.precision_at_k(relevant, k),
+        f"map_cut_{k}": ap,
+        f"ndcg_cut_{k}": metrics.ndcg_at_k(relevant, n_relevant, k),
     }
     for name, values in ours.items():
         assert np.abs(values - theirs[name]).max() < 1e-9, name
