@@ -34,6 +34,10 @@ class DamagedError(HistoseekError):
     exit_code = 4
 
 
+class StorageError(HistoseekError):
+    """A folder cannot be written to or read from now: the disk is full, locked, or not writable."""
+
+
 class MissingExtraError(HistoseekError):
     """A package is missing that an extra of the installation brings."""
 

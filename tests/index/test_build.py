@@ -18,8 +18,7 @@ from PIL import Image
 
 from histoseek.errors import DamagedError, FingerprintError, InputError
 from histoseek.imaging import open_flat
-from histoseek.index import Index
-from histoseek.index import build as build_module
+from histoseek.index import Index, filling
 from histoseek.index.embedding import MANY_VIEWS, embed_box, embed_items
 from histoseek.items import Box, Item, Manifest
 from histoseek.stores import LanceStore
@@ -185,9 +184,9 @@ def test_kill_loses_no_committed_row_and_resume_doubles_none(
         import sys, time
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from conftest import TinyEncoder
-        from histoseek.index import Index, build
+        from histoseek.index import Index, filling
         from histoseek.items import Manifest
-        build.ROWS_A_COMMIT = 8
+        filling.ROWS_A_COMMIT = 8
         def progress(done, whole):
             if done == 21:
                 open({str(told)!r}, "w").close()
@@ -213,7 +212,7 @@ def test_kill_loses_no_committed_row_and_resume_doubles_none(
 def test_commits_happen_by_number_of_rows(
     archive: Manifest, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_module, "ROWS_A_COMMIT", 10)
+    monkeypatch.setattr(filling, "ROWS_A_COMMIT", 10)
     sizes: list[int] = []
     real = LanceStore.add
     monkeypatch.setattr(LanceStore, "add", lambda store, rows: (sizes.append(len(rows)), real(store, rows)))

@@ -25,12 +25,12 @@ def manifest(tmp_path: Path) -> Manifest:
 def test_ctrl_c_right_after_a_commit_stores_nothing_twice(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(store: LanceStore, before: set[Path]) -> None:
+    def interrupted(*_: object) -> None:
         monkeypatch.undo()
         raise KeyboardInterrupt
 
     color = load_encoder("color")
-    monkeypatch.setattr("histoseek.index.build.ROWS_A_COMMIT", 3)
+    monkeypatch.setattr("histoseek.index.filling.ROWS_A_COMMIT", 3)
     monkeypatch.setattr("histoseek.index.build.LanceStore.create", _created(interrupted, monkeypatch))
     with pytest.raises(KeyboardInterrupt):
         Index.build(manifest, color, tmp_path / "x.index")
@@ -44,7 +44,7 @@ def _created(interrupted: object, monkeypatch: pytest.MonkeyPatch) -> object:
 
     def then_fail(*arguments: object) -> LanceStore:
         store = create(*arguments)  # type: ignore[arg-type]
-        monkeypatch.setattr(LanceStore, "_make_durable", interrupted)
+        monkeypatch.setattr(LanceStore, "_acknowledge", interrupted)
         return store
 
     return then_fail

@@ -233,7 +233,7 @@ def test_patients_find_the_patient_with_the_same_slides(index: hs.Index, tmp_pat
 
 def test_representatives_are_kept_until_the_archive_changes(home: Path, index: hs.Index) -> None:
     first = index.search_wholes("P01_S1").rows()
-    kept = next(home.glob("x.index/representatives-*-slide-mosaic-*.npy"))
+    kept = next(home.glob("x.index/representatives-*-slide-mosaic-*.npz"))
     before = kept.stat().st_mtime_ns
     assert index.search_wholes("P01_S1").rows() == first
     assert kept.stat().st_mtime_ns == before

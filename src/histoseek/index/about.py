@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,10 @@ from histoseek.encoders.encoder import Fingerprint, Preprocessing
 from histoseek.errors import DamagedError, InputError
 from histoseek.items import written_whole
 
-FORMAT = 1
+FORMAT = 2
+"""2 has a checksum, and a table with checksums and a ledger; 1 is read, and brought to 2 by the next change."""
+
+READ = (1, 2)
 FILE = "index.json"
 DRAFT = "building.json"
 
@@ -22,7 +26,8 @@ class About:
     """What an index is made of: its encoder, where its pictures lie, how many items, and what was noted.
 
     `encoder` is its name, and `loaded_from` what loads it again on the machine that built the index. `scales` counts
-    the items by how their scale was matched (`histoseek.imaging.scale_of`).
+    the items by how their scale was matched (`histoseek.imaging.scale_of`). `search` says how a large archive is
+    searched and with which measured recall; empty where every search is exact. `format` is that of the file read.
     """
 
     encoder: str
@@ -38,26 +43,36 @@ class About:
     scales: Mapping[str, int] = field(default_factory=dict)
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
 
     def write(self, path: Path) -> None:
-        """Write as JSON, whole or not at all."""
+        """Write as JSON in the newest format, whole or not at all."""
+        kept = asdict(self) | {"format": FORMAT}
         with written_whole(path) as draft:
-            draft.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1), encoding="utf-8")
+            draft.write_text(json.dumps({**kept, "checksum": _checksum(kept)}, indent=1), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> About:
         """Read it back.
 
         Raises:
-            DamagedError: it is no such file, or from another format.
+            DamagedError: it is no such file, or not what was written.
+            InputError: it is of a format that this version does not know.
         """
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept.pop("format") != FORMAT:
+            if kept["format"] not in READ:
                 raise InputError(f"{path} was written by another version of histoseek; build the index again")
+            if kept["format"] > 1 and kept.pop("checksum") != _checksum(kept):
+                raise ValueError("its checksum differs")
             marks = kept.pop("fingerprint")
             how = marks.pop("preprocessing")
             how = Preprocessing(**how | {"mean": tuple(how["mean"]), "std": tuple(how["std"])})
             return cls(fingerprint=Fingerprint(**marks, preprocessing=how), **kept)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{path} is damaged ({error}); build the index again") from error
+
+
+def _checksum(kept: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

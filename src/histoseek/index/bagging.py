@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ def bags_of(rows: Rows, wholes: Sequence[Whole], level: Level, how: Choice, kept
     starts = np.cumsum([0, *(len(part) for part in chosen)])[:-1].astype(np.int64)
     flat = np.concatenate(chosen)
     means = np.stack([unit_mean(rows.vectors(whole.rows)) for whole in wholes])
-    return Bags(rows.vectors(flat), flat, starts, means)
+    return Bags(rows.checked(flat), flat, starts, means)
 
 
 def kept_at(home: Path, version: int, level: Level, how: Choice) -> Path:
@@ -42,7 +43,13 @@ def kept_at(home: Path, version: int, level: Level, how: Choice) -> Path:
     for old in home.glob(f"{_PREFIX}*"):
         if not old.name.startswith(f"{_PREFIX}{version}-") and os.access(home, os.W_OK):
             old.unlink(missing_ok=True)
-    return home / f"{_PREFIX}{version}-{level}-{how}-{_SETTINGS}.npy"
+    return home / f"{_PREFIX}{version}-{level}-{how}-{_SETTINGS}.npz"
+
+
+def forget_kept(home: Path) -> None:
+    """Delete all representatives that are kept beside an index."""
+    for old in home.glob(f"{_PREFIX}*"):
+        old.unlink(missing_ok=True)
 
 
 def _representatives(rows: Rows, whole: Whole, level: Level, how: Choice) -> NDArray[np.int64]:
@@ -66,14 +73,15 @@ def _write(path: Path, chosen: Sequence[NDArray[np.int64]]) -> None:
     """One column a representative: the number of its whole, and its row."""
     numbers = np.repeat(np.arange(len(chosen)), [len(part) for part in chosen])
     with written_whole(path) as draft, draft.open("wb") as stream:
-        np.save(stream, np.stack([numbers, np.concatenate(chosen)]))
+        np.savez(stream, chosen=np.stack([numbers, np.concatenate(chosen)]))  # a zip, which carries checksums
 
 
 def _read(path: Path, wholes: Sequence[Whole]) -> list[NDArray[np.int64]] | None:
     """What was kept; None when it is missing, damaged or not of these wholes, and so to be made anew."""
     try:
-        numbers, rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        with np.load(path, allow_pickle=False) as kept:
+            numbers, rows = kept["chosen"]
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, BadZipFile):
         return None
     chosen = [rows[numbers == number] for number in range(len(wholes))]
     fits = all(len(part) and np.isin(part, whole.rows).all() for part, whole in zip(chosen, wholes, strict=True))

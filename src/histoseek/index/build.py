@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import platform
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import pyarrow as pa
 
 from histoseek.encoders.encoder import Encoder, loadable_name
 from histoseek.errors import FingerprintError, InputError
-from histoseek.imaging import scale_of
 from histoseek.index.about import DRAFT, FILE, About
-from histoseek.index.embedding import Embedded, embed_items
-from histoseek.items import Item, Manifest, Skipped, table_of, write_skipped
-from histoseek.stores import VECTOR, LanceStore
-
-ROWS_A_COMMIT = 4096
-SECONDS_A_COMMIT = 30.0
-"""A batch is committed when it has this many rows or this age: what a kill can cost."""
-
-Progress = Callable[[int, int], None]
-
-
-class _Batch(NamedTuple):
-    items: list[Item]
-    vectors: list[np.ndarray]
+from histoseek.index.embedding import embed_items
+from histoseek.index.filling import Progress, fill, scales_of, schema_of, with_digests
+from histoseek.items import Item, Manifest, write_skipped
+from histoseek.stores import LanceStore
 
 
 def build_index(
@@ -50,9 +34,14 @@ def build_index(
     about = _about(manifest, encoder)
     store = _start(home, about, manifest, resume)
     done = store.ids()
-    left = [item for item in manifest if item.id not in done] if done else manifest
+    left = with_digests(_left(manifest, done), manifest.path_of)
     embedded = embed_items(left, manifest.path_of, encoder, workers)
-    skipped = _fill(store, manifest, embedded, len(done), progress)
+
+    def told(number: int) -> None:
+        if progress is not None:
+            progress(len(done) + number, len(manifest))
+
+    skipped = fill(store, schema_of(manifest.table.schema, about.dim), embedded, told)
     write_skipped(home / "skipped.csv", skipped)
     held = store.rows().items  # makes the fast copy too, so that the first search finds it
     if not held.num_rows:
@@ -62,11 +51,15 @@ def build_index(
             f"none of {len(manifest)} images could be read; the first: {skipped[0].reason}; all reasons stand in "
             f"{home / 'skipped.csv'}; if the images moved, say where with --root"
         )
-    scales = Counter(scale_of(mpp, encoder.fingerprint.preprocessing.mpp) for mpp in held["mpp"].to_pylist())
-    finished = About(**{**vars(about), "n_items": held.num_rows, "n_skipped": len(skipped), "scales": dict(scales)})
+    scales = scales_of(held["mpp"], encoder.fingerprint.preprocessing.mpp)
+    finished = replace(about, n_items=held.num_rows, n_skipped=len(skipped), scales=scales)
     finished.write(home / FILE)
     (home / DRAFT).unlink(missing_ok=True)
     return finished
+
+
+def _left(manifest: Manifest, done: set[str]) -> Iterator[Item]:
+    return (item for item in manifest if item.id not in done)
 
 
 def _about(manifest: Manifest, encoder: Encoder) -> About:
@@ -99,7 +92,7 @@ def _start(home: Path, about: About, manifest: Manifest, resume: bool) -> LanceS
     except OSError as error:
         raise InputError(f"cannot make the folder {home}: {error.strerror}; choose another --out") from error
     about.write(home / DRAFT)
-    return LanceStore.create(home, _schema(manifest, about.dim))
+    return LanceStore.create(home, schema_of(manifest.table.schema, about.dim))
 
 
 def _resumed(home: Path, about: About, store: LanceStore, manifest: Manifest) -> LanceStore:
@@ -114,49 +107,4 @@ def _resumed(home: Path, about: About, store: LanceStore, manifest: Manifest) ->
         about.write(home / DRAFT)
     if store.exists:
         return store
-    return LanceStore.create(home, _schema(manifest, about.dim))
-
-
-def _schema(manifest: Manifest, dim: int) -> pa.Schema:
-    return manifest.table.schema.remove_metadata().append(pa.field(VECTOR, pa.list_(pa.float32(), dim)))
-
-
-def _fill(
-    store: LanceStore, manifest: Manifest, embedded: Iterable[Embedded], n_done: int, progress: Progress | None
-) -> list[Skipped]:
-    skipped: list[Skipped] = []
-    batch = _Batch([], [])
-    since = time.monotonic()
-    n_seen = n_done
-    try:
-        for one in embedded:
-            n_seen += 1
-            if one.vector is None:
-                skipped.append(Skipped(one.item.id, one.reason))
-            else:
-                batch.items.append(one.item)
-                batch.vectors.append(one.vector)
-            if len(batch.items) >= ROWS_A_COMMIT or time.monotonic() - since > SECONDS_A_COMMIT:
-                _commit(store, manifest, batch)
-                since = time.monotonic()
-            if progress is not None:
-                progress(n_seen, len(manifest))
-    finally:  # Ctrl-C keeps what is embedded
-        _commit(store, manifest, batch)
-    return skipped
-
-
-def _commit(store: LanceStore, manifest: Manifest, batch: _Batch) -> None:
-    if not batch.items:
-        return
-    dim = len(batch.vectors[0])
-    flat = pa.array(np.concatenate(batch.vectors).astype(np.float32, copy=False))
-    rows = table_of(batch.items)
-    schema = _schema(manifest, dim)
-    columns = [
-        rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
-        for field in list(schema)[:-1]
-    ]
-    batch.items.clear()  # before the rows are stored: Ctrl-C right after must not store them again
-    batch.vectors.clear()
-    store.add(pa.table([*columns, pa.FixedSizeListArray.from_arrays(flat, dim)], schema=schema))
+    return LanceStore.create(home, schema_of(manifest.table.schema, about.dim))

@@ -50,7 +50,7 @@ def heat_of(index: Index, vector: NDArray[np.float32], slide: str) -> HeatMap:
         raise InputError(f"{slide!r} may be {' or '.join(paths[:3])}: give the path of one of these slides")
     boxes = np.column_stack([tiles[f"box_{side}"].to_numpy() for side in ("x", "y", "width", "height")])
     first = item_of(tiles.slice(0, 1).to_pylist()[0])
-    scores = index.rows.vectors(rows) @ vector
+    scores = index.rows.checked(rows) @ vector
     path = inside_root(index.root, first)
     return HeatMap(first.slide or path.stem, path, boxes, scores.astype(np.float32), first.mpp)
 

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from histoseek.encoders.encoder import unit_rows
 from histoseek.errors import ImageError, InputError
-from histoseek.imaging import open_pixels, scale_of
+from histoseek.imaging import open_pixels
 from histoseek.index.about import FILE, About
 from histoseek.index.declared import Declared, Sample, declare
 from histoseek.index.feature_files import FeatureFile, TileFacts, find_feature_files, open_features
 from histoseek.index.feature_slides import DATASET, KnownSlides, known_slides
+from histoseek.index.filling import scales_of
 from histoseek.items import MPP_RANGE, Box, Item, Skipped, table_of, write_skipped
 from histoseek.items.files import flush_to_disk
 from histoseek.stores import VECTOR, LanceStore
@@ -168,9 +169,7 @@ class _Work:
         if not held.num_rows:
             raise InputError(f"no tile can be used; the first reason: {self._skipped[0].reason}")
         declared = self._declared
-        scales: Counter[str] = Counter(
-            scale_of(mpp, declared.fingerprint.preprocessing.mpp) for mpp in held["mpp"].to_pylist()
-        )
+        scales = scales_of(held["mpp"], declared.fingerprint.preprocessing.mpp)
         about = About(
             encoder=declared.name,
             loaded_from=declared.loaded_from,
@@ -182,7 +181,7 @@ class _Work:
             facts={"dataset": DATASET, "title": "Imported features", "notes": [*self._known.notes, *declared.notes]},
             n_items=held.num_rows,
             n_skipped=len(self._skipped),
-            scales=dict(scales),
+            scales=scales,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             versions={name: version(name) for name in ("histoseek", "lancedb", "numpy", "h5py")}
             | {"python": platform.python_version()},

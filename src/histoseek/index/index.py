@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek.encoders import load_encoder
@@ -16,14 +18,19 @@ from histoseek.encoders.encoder import Encoder, unit_rows
 from histoseek.errors import EncoderError, FingerprintError, InputError
 from histoseek.imaging import MAX_PIXELS, SLIDE_SUFFIXES, image_of, open_pixels
 from histoseek.index.about import DRAFT, FILE, About
-from histoseek.index.build import Progress, build_index
+from histoseek.index.adding import Added, add_items
+from histoseek.index.build import build_index
 from histoseek.index.declared import MARK
 from histoseek.index.embedding import embed_box, embed_shape
+from histoseek.index.filling import Progress
 from histoseek.index.hits import Hit, Hits
 from histoseek.index.origins import rows_of_file, rows_of_region
 from histoseek.index.query import Example, RuleOptions, Rules
 from histoseek.index.region import Region, open_region, region_of
+from histoseek.index.removing import Removal, remove_items
 from histoseek.index.selecting import select_rows
+from histoseek.index.upkeep import compact_index, keep_in_order, make_quick
+from histoseek.index.verifying import Verified, verify_index
 from histoseek.index.whole_search import WholeHits, WholeOptions, WholeRules, search_wholes
 from histoseek.index.wholes import Level
 from histoseek.items import Manifest, item_of, parse_filter
@@ -32,12 +39,15 @@ from histoseek.stores import LanceStore, Rows
 if TYPE_CHECKING:
     from histoseek.index.query import Picture
 
+MASKS_KEPT = 16
+"""Filters whose rows are remembered while the archive does not change: a page asks the same ones again and again."""
+
 
 class Index:
     """An archive opened for searching.
 
     The encoder that made it is loaded when a query needs it; another one is refused. Search sees the version that
-    was newest when the index was opened or `refresh` was called.
+    was newest when it began: what another process adds or removes counts from then on.
     """
 
     def __init__(self, path: str | Path, encoder: Encoder | None = None, root: str | Path | None = None) -> None:
@@ -45,6 +55,8 @@ class Index:
         self.about = _read_about(self.path)
         self.root = Path(self.about.root if root is None else root).resolve()
         self._encoder = encoder
+        self._masks: dict[str, NDArray[np.bool_]] = {}
+        self._row_by_id: dict[str, int] = {}
         if encoder is not None:
             _check_fingerprint(self.about, encoder)
 
@@ -79,7 +91,42 @@ class Index:
         """
         chosen = load_encoder(encoder) if isinstance(encoder, str) else encoder
         build_index(manifest, chosen, out, resume=resume, progress=progress)
-        return cls(out, chosen)
+        built = cls(out, chosen)
+        make_quick(built)
+        return built
+
+    def add(self, manifest: Manifest, progress: Progress | None = None) -> Added:
+        """Embed the items of a manifest that are new or whose pixels changed; others are left as they are.
+
+        An item is known by its id, its pixels by the digest of its file, its box and its scale. Repeating it changes
+        nothing. What is embedded is kept through Ctrl-C and kill. `progress` is called with items done and in all.
+
+        Raises:
+            InputError: the images lie outside of the index's root, or a column holds another type.
+            FingerprintError: the encoder of the index is no longer the same.
+        """
+        added = add_items(self, manifest, progress)
+        keep_in_order(self)
+        return added
+
+    def remove(self, removal: Removal, *, dry_run: bool = False) -> list[str]:
+        """Take items out of every answer at once, and return their ids; `compact` takes them from the disk.
+
+        Raises:
+            InputError: nothing is named, or something that the index does not hold.
+        """
+        removed = remove_items(self, removal, dry_run=dry_run)
+        if not dry_run:
+            keep_in_order(self)
+        return removed
+
+    def compact(self) -> bool:
+        """Delete from the disk what was removed, and older versions; make search quick. False if all is so already."""
+        return compact_index(self)
+
+    def verify(self, progress: Progress | None = None) -> Verified:
+        """Read every byte and hold it against its checksum; damage is told, never raised."""
+        return verify_index(self, progress)
 
     def search(
         self,
@@ -109,6 +156,7 @@ class Index:
         if not asked:
             raise InputError("nothing is asked: give an image, a text, the id of an item, or a region of a slide")
         kept = Rules(**rules)
+        self.refresh()
         vector = self.vector_of(asked)
         named = self._rows_in_query(asked, kept.exclude_group)
         found, scores = select_rows(self.rows, vector, kept, self.allowed(kept.where), named)
@@ -143,9 +191,14 @@ class Index:
         return self._encoder
 
     @cached_property
+    def store(self) -> LanceStore:
+        """The table that holds the archive."""
+        return LanceStore(self.path)
+
+    @cached_property
     def rows(self) -> Rows:
         """The items and vectors of the version that is searched."""
-        return LanceStore(self.path).rows()
+        return self.store.rows()
 
     @property
     def manifest(self) -> Manifest:
@@ -156,24 +209,31 @@ class Index:
         return int(self.rows.items.num_rows)
 
     def refresh(self) -> None:
-        """See what was written since the index was opened."""
-        self.about = _read_about(self.path)
-        self.__dict__.pop("rows", None)
-        self.__dict__.pop("_row_by_id", None)
+        """See what was written since the index was opened; costs next to nothing when nothing was."""
+        if "rows" in self.__dict__ and self.rows.version != self.store.version:
+            self.__dict__.pop("rows")
+            self._masks.clear()
+            self._row_by_id.clear()
+            self.about = _read_about(self.path)
 
     def allowed(self, where: str | None) -> NDArray[np.bool_] | None:
         """Which rows fulfil a filter, `[N]`; None means all."""
         if where is None:
             return None
-        numbered = self.rows.items.append_column("_row", [np.arange(len(self))])
-        kept = numbered.filter(parse_filter(where, self.rows.items.schema))
-        mask = np.zeros(len(self), dtype=bool)
-        mask[kept["_row"].to_numpy()] = True
-        return mask
+        if where not in self._masks:
+            condition = parse_filter(where, self.rows.items.schema)
+            columns = self.rows.items.append_column("_row", pa.array(np.arange(len(self))))
+            mask = np.zeros(len(self), dtype=bool)
+            mask[columns.filter(condition)["_row"].to_numpy()] = True
+            if len(self._masks) >= MASKS_KEPT:
+                self._masks.pop(next(iter(self._masks)))
+            self._masks[where] = mask
+        return self._masks[where]
 
     def rows_of(self, ids: Iterable[str]) -> NDArray[np.int64]:
         """Row numbers of items by id; −1 for one that the index does not hold."""
-        return np.array([self._row_by_id.get(name, -1) for name in ids], dtype=np.int64)
+        found = pc.index_in(pa.array(list(ids), pa.string()), value_set=self._ids)
+        return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
 
     def vector_of(self, examples: Sequence[Example]) -> NDArray[np.float32]:
         """The unit vector `[D]` of a query: its examples, weighed and added.
@@ -191,7 +251,7 @@ class Index:
     def embed(self, example: Example) -> NDArray[np.float32]:
         """The unit vector `[D]` of one example, its weight left aside."""
         if example.kind == "item":
-            stored: NDArray[np.float32] = self.rows.vectors(np.array([self._row_of(str(example.value))]))[0]
+            stored: NDArray[np.float32] = self.rows.checked(np.array([self._row_of(str(example.value))]))[0]
             return stored
         if example.kind == "text":
             return self._embed_text(str(example.value))
@@ -269,14 +329,20 @@ class Index:
     def _row_of(self, name: str) -> int:
         row = self._row_by_id.get(name)
         if row is None:
-            close = [known for known in self._row_by_id if name in known][:3]
+            row = int(pc.index(self.rows.items["id"], name).as_py())
+            self._row_by_id[name] = row
+            if len(self._row_by_id) > 10_000:
+                self._row_by_id.clear()
+        if row < 0:
+            close = self._ids.filter(pc.match_substring(self._ids, name))[:3].to_pylist()
             hint = f"; did you mean {', '.join(close)}?" if close else "; histoseek info shows how ids look"
             raise InputError(f"the index {self.path} has no item {name!r}{hint}")
         return row
 
-    @cached_property
-    def _row_by_id(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(self.rows.items["id"].to_pylist())}
+    @property
+    def _ids(self) -> pa.Array:
+        column = self.rows.items["id"]
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _read_about(path: Path) -> About:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek.index.query import Rules
@@ -23,11 +22,11 @@ def select_rows(
     Rules that look at the hits before (so many of a group, identical images once) are kept by asking for more until
     enough are left, so the answer is what going through the whole ranking would give.
     """
-    mask = _without_query(rows.items, rules, allowed, named)
+    mask = _without_query(rows, rules, allowed, named)
     n_allowed = rows.items.num_rows if mask is None else int(mask.sum())
     asked = rules.k
     while True:
-        found = rows.nearest(vector[None], asked, mask)
+        found = rows.find(vector[None], asked, mask)
         keep = found.rows[0] >= 0
         hits, scores = found.rows[0][keep], found.scores[0][keep]
         if rules.min_score is not None:
@@ -39,20 +38,19 @@ def select_rows(
         asked = min(n_allowed, asked * 4)
 
 
-def same_group(items: pa.Table, named: Sequence[int]) -> NDArray[np.bool_]:
-    """Which rows share a group with any of the `named` rows, `[N]`."""
-    groups = items["group"].take(pa.array(named, pa.int64()))
-    return np.asarray(pc.is_in(items["group"], value_set=groups.combine_chunks()).to_numpy(), dtype=bool)
+def same_group(groups: NDArray[np.int64], named: Sequence[int]) -> NDArray[np.bool_]:
+    """Which rows share a group with any of the `named` rows, `[N]`; `groups` [N] are numbers of groups."""
+    return np.isin(groups, groups[list(named)])
 
 
 def _without_query(
-    items: pa.Table, rules: Rules, allowed: NDArray[np.bool_] | None, named: Sequence[int]
+    rows: Rows, rules: Rules, allowed: NDArray[np.bool_] | None, named: Sequence[int]
 ) -> NDArray[np.bool_] | None:
     if not named:
         return allowed
-    mask = np.ones(items.num_rows, dtype=bool) if allowed is None else allowed.copy()
+    mask = np.ones(rows.items.num_rows, dtype=bool) if allowed is None else allowed.copy()
     if rules.exclude_group is None or rules.exclude_group:
-        mask &= ~same_group(items, named)
+        mask &= ~same_group(rows.groups, named)
     mask[list(named)] = False  # an item never answers itself
     return mask
 

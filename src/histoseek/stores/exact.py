@@ -6,6 +6,8 @@ close neighbours. So it only finds the candidates; each then gets its score by i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +47,27 @@ def nearest(
     return Neighbours(rows, scores)
 
 
+def rescored(
+    queries: NDArray[np.float32],
+    near: Sequence[NDArray[np.int64]],
+    vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    k: int,
+) -> Neighbours:
+    """The `k` best of each query's candidate rows `near`, scored and ordered as `nearest` does.
+
+    `vectors` gives the unit vectors of some rows.
+    """
+    rows = np.full((len(queries), k), -1, dtype=np.int64)
+    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    for at, (query, found) in enumerate(zip(queries, near, strict=True)):
+        ascending = np.sort(found)
+        exact = _cosines(query, vectors(ascending))
+        best = np.argsort(-exact, kind="stable")[:k]
+        rows[at, : len(best)] = ascending[best]
+        scores[at, : len(best)] = exact[best]
+    return Neighbours(rows, scores)
+
+
 def candidates(
     scores: NDArray[np.float32], k: int, margin: float, allowed: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
@@ -67,5 +90,10 @@ def _scores(query: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDAr
     scores = np.empty(len(rows), dtype=np.float32)
     for start in range(0, len(rows), RESCORED_AT_ONCE):
         part = slice(start, start + RESCORED_AT_ONCE)
-        scores[part] = (vectors[rows[part]] * query.astype(np.float64)).sum(axis=1)
+        scores[part] = _cosines(query, vectors[rows[part]])
     return scores
+
+
+def _cosines(query: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    cosines: NDArray[np.float32] = (vectors * query.astype(np.float64)).sum(axis=1).astype(np.float32)
+    return cosines

@@ -1,6 +1,8 @@
 """The fast copy: one version of a Lance table as a memory-mapped matrix and an Arrow file.
 
 It is derived and disposable: reading it needs neither LanceDB nor a scan, and a newer table version makes it stale.
+Every file is held against its checksum before it is believed; vectors that are too large for that at every start are
+checked row by row when they are about to answer.
 """
 
 from __future__ import annotations
@@ -8,6 +10,9 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +20,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoseek.errors import DamagedError
-from histoseek.items.files import flush_to_disk, written_whole
-from histoseek.stores.exact import nearest
-from histoseek.stores.store import VECTOR, Neighbours
+from histoseek.items.files import flush_to_disk, sha256_of, written_whole
+from histoseek.stores.codes import Codes, Tuned, read_codes, tuning_of, write_codes
+from histoseek.stores.exact import nearest, rescored
+from histoseek.stores.ledger import Entry
+from histoseek.stores.store import VECTOR, Neighbours, group_numbers
+from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, vector_sums
 
-MAX_BYTES = 8 * 1024**3
-"""Larger archives get no fast copy."""
+CHECKED_AT_START = 256 * 1024**2
+"""Vectors up to this many bytes are checked whole when the copy is opened."""
 
+ROW_ID = "_rowid"
 _PREFIX = "fast-"
+_SLAB = 262_144  # rows an Arrow batch: few and long, so that taking rows stays quick
 
 
 class FastCopy:
@@ -30,17 +40,37 @@ class FastCopy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.version = int(folder.name.removeprefix(_PREFIX))
         try:
             about = json.loads((folder / "fast.json").read_text(encoding="utf-8"))
+            self.entry = Entry(int(about["version"]), int(about["generation"]))
+            self._check(about["files"])
             self._matrix = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+            self.row_ids = np.load(folder / "rows.npy", mmap_mode="r", allow_pickle=False)
+            self._sums = np.load(folder / "sums.npy", mmap_mode="r", allow_pickle=False)
             with pa.memory_map(str(folder / "items.arrow")) as stream:
                 self.items: pa.Table = pa.ipc.open_file(stream).read_all()
             shape = (self.items.num_rows, int(about["dim"]))
+            if folder.name != f"{_PREFIX}{self.entry.version}":
+                raise ValueError(folder.name)
         except (OSError, ValueError, KeyError, TypeError, EOFError, pa.ArrowException) as error:
-            raise DamagedError(f"the fast copy {folder} is damaged; delete that folder, it is made anew") from error
+            raise self._damaged() from error
         if self._matrix.shape != shape or self._matrix.dtype != np.float32:
-            raise DamagedError(f"the fast copy {folder} is damaged; delete that folder, it is made anew")
+            raise self._damaged()
+
+    @property
+    def version(self) -> int:
+        """The table version that this is a copy of."""
+        return self.entry.version
+
+    @cached_property
+    def codes(self) -> Codes | None:
+        """Short codes of the vectors, where they were made and the package that reads them is installed."""
+        return read_codes(self.folder)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """A number `[N]` for the group of every row."""
+        return group_numbers(self.items)
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Unit vectors of some rows, `[N, D]`."""
@@ -48,7 +78,55 @@ class FastCopy:
 
     def nearest(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Neighbours:
         """The `k` rows of highest cosine, exactly; see `histoseek.stores.exact.nearest`."""
+        self._check_vectors()
         return nearest(queries, np.asarray(self._matrix), k, allowed)
+
+    def find(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Neighbours:
+        """The `k` rows of highest cosine: by codes and their measured recall where there are codes, else exactly."""
+        if self.codes is None or k > self.codes.most:
+            return self.nearest(queries, k, allowed)
+        near = self.codes.near(queries, k, allowed)
+        return rescored(queries, near, self.checked, k)
+
+    def checked(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors of some rows, each held against its checksum; raises `DamagedError` where one differs."""
+        vectors = self._matrix[rows]
+        if not self._is_checked and not np.array_equal(vector_sums(vectors), self._sums[rows]):
+            raise self._damaged()
+        return np.asarray(vectors)
+
+    def make_codes(self, groups: NDArray[np.int64]) -> Tuned:
+        """Make this copy's codes, or keep those that are there."""
+        tuned = tuning_of(self.folder)
+        if tuned is None:
+            self._check_vectors()
+            tuned = write_codes(self.folder, np.asarray(self._matrix), groups)
+            self.__dict__.pop("codes", None)
+        return tuned
+
+    def verify(self) -> None:
+        """Check everything, however large; raises `DamagedError` where something is not what was written."""
+        self._check_vectors()
+        read_codes(self.folder)
+
+    def _check(self, files: dict[str, str]) -> None:
+        for name in ("vectors.npy", "rows.npy", "sums.npy", "items.arrow"):
+            path = self.folder / name
+            large = name == "vectors.npy" and path.stat().st_size > CHECKED_AT_START
+            if not large and sha256_of(path) != files[name]:
+                raise ValueError(name)
+            if name == "vectors.npy":
+                self._is_checked = not large
+                self._vectors_sha256 = files[name]
+
+    def _check_vectors(self) -> None:
+        """Check the whole matrix, once, before work that reads all of it."""
+        if not self._is_checked and sha256_of(self.folder / "vectors.npy") != self._vectors_sha256:
+            raise self._damaged()
+        self._is_checked = True
+
+    def _damaged(self) -> DamagedError:
+        return DamagedError(f"the fast copy {self.folder} is damaged; delete that folder, it is made anew")
 
 
 def fast_folder(home: Path, version: int) -> Path:
@@ -56,36 +134,90 @@ def fast_folder(home: Path, version: int) -> Path:
     return home / f"{_PREFIX}{version}"
 
 
-def write_fast(home: Path, version: int, table: pa.Table) -> FastCopy:
-    """Write the fast copy of `table` (item columns and `vector`) and drop those of older versions."""
-    target = fast_folder(home, version)
-    draft = Path(tempfile.mkdtemp(dir=home, prefix=".fast-"))
-    try:
-        column = table[VECTOR].combine_chunks()
-        dim = column.type.list_size
-        matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim).astype(np.float32, copy=False)
-        np.save(draft / "vectors.npy", matrix)
-        items = table.drop_columns([VECTOR]).combine_chunks()
-        with pa.OSFile(str(draft / "items.arrow"), "wb") as sink, pa.ipc.new_file(sink, items.schema) as writer:
-            writer.write_table(items)
-        with written_whole(draft / "fast.json") as about:
-            about.write_text(json.dumps({"dim": dim}), encoding="utf-8")
+def fast_versions(home: Path) -> list[int]:
+    """Versions that a fast copy is there of, newest first."""
+    names = [path.name.removeprefix(_PREFIX) for path in home.glob(f"{_PREFIX}*") if (path / "fast.json").is_file()]
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def write_fast(home: Path, entry: Entry, batches: pa.RecordBatchReader, n_rows: int) -> FastCopy:
+    """Write the fast copy of a table read in batches, in bounded memory, and drop those of older versions."""
+    target = fast_folder(home, entry.version)
+    with _draft(home, target) as draft:
+        dim = batches.schema.field(VECTOR).type.list_size
+        _write_columns(draft, batches, n_rows, dim)
+        digests = {file.name: sha256_of(file) for file in sorted(draft.iterdir())}
+        about = {"version": entry.version, "generation": entry.generation, "dim": dim, "files": digests}
+        with written_whole(draft / "fast.json") as path:
+            path.write_text(json.dumps(about, indent=1), encoding="utf-8")
         for file in draft.iterdir():
             flush_to_disk(file)
-        _move(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    for old in home.glob(f"{_PREFIX}*"):
-        if old != target:
-            shutil.rmtree(old, ignore_errors=True)
+    for old in fast_versions(home):
+        if old < entry.version:
+            shutil.rmtree(fast_folder(home, old), ignore_errors=True)
     return FastCopy(target)
 
 
-def _move(draft: Path, target: Path) -> None:
-    draft.chmod(0o755)
+def _write_columns(draft: Path, batches: pa.RecordBatchReader, n_rows: int, dim: int) -> None:
+    made = {name: (draft / f"{name}.npy") for name in ("vectors", "rows", "sums")}
+    matrix = np.lib.format.open_memmap(made["vectors"], mode="w+", dtype=np.float32, shape=(n_rows, dim))
+    row_ids = np.lib.format.open_memmap(made["rows"], mode="w+", dtype=np.uint64, shape=(n_rows,))
+    sums = np.lib.format.open_memmap(made["sums"], mode="w+", dtype=np.uint64, shape=(n_rows,))
+    hidden = {VECTOR, ROW_ID, VECTOR_SUM, ITEM_SUM}
+    columns = [field for field in batches.schema if field.name not in hidden]
+    at = 0
+    with (
+        pa.OSFile(str(draft / "items.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, pa.schema(columns)) as writer,
+    ):
+        for slab in _slabs(batches):
+            part = slice(at, at + slab.num_rows)
+            matrix[part] = matrix_of(slab[VECTOR])
+            row_ids[part] = slab[ROW_ID].to_numpy()
+            sums[part] = vector_sums(matrix[part])
+            for batch in slab.select([field.name for field in columns]).combine_chunks().to_batches():
+                writer.write_batch(batch)
+            at += slab.num_rows
+    if at != n_rows:
+        raise DamagedError(f"{draft.parent} gave {at} rows instead of {n_rows}; restore it from a snapshot")
+    for array in (matrix, row_ids, sums):
+        array.flush()
+
+
+def _slabs(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """The batches joined to slabs of many rows."""
+    waiting: list[pa.RecordBatch] = []
+    n_waiting = 0
+    for batch in batches:
+        waiting.append(batch)
+        n_waiting += batch.num_rows
+        if n_waiting >= _SLAB:
+            yield pa.Table.from_batches(waiting)
+            waiting, n_waiting = [], 0
+    if n_waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def matrix_of(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """A column of vectors as a matrix `[N, D]`."""
+    joined = column.combine_chunks()
+    flat = joined.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    matrix: NDArray[np.float32] = flat.reshape(-1, column.type.list_size)
+    return matrix
+
+
+@contextmanager
+def _draft(home: Path, target: Path) -> Iterator[Path]:
+    home.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=home, prefix=".fast-"))
     try:
-        draft.rename(target)
-    except OSError:  # another reader made the same copy meanwhile, or a damaged one lies there
-        if not (target / "fast.json").is_file():
-            shutil.rmtree(target)
+        yield draft
+        draft.chmod(0o755)
+        try:
             draft.rename(target)
+        except OSError:  # another reader made the same copy meanwhile, or a damaged one lies there
+            if not (target / "fast.json").is_file():
+                shutil.rmtree(target)
+                draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

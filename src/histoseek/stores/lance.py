@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from histoseek.errors import DamagedError, InputError
+from histoseek.errors import DamagedError, InputError, StorageError
 from histoseek.items.files import flush_to_disk
-from histoseek.stores.exact import nearest
-from histoseek.stores.fast import MAX_BYTES, FastCopy, fast_folder, write_fast
-from histoseek.stores.store import VECTOR, Neighbours, Rows
+from histoseek.stores.caching import cache_home
+from histoseek.stores.codes import Tuned
+from histoseek.stores.fast import ROW_ID, FastCopy, fast_folder, fast_versions, matrix_of, write_fast
+from histoseek.stores.fresh import FreshRows
+from histoseek.stores.known import KnownIds
+from histoseek.stores.ledger import FOLDER, Entry, Ledger
+from histoseek.stores.store import VECTOR, Rows
+from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, with_sums, wrong_rows
 
 TABLE = "items"
+LOCK = "writer.lock"
+
+FRESH_FROM = 50_000
+"""A fast copy with fewer rows is written anew after each commit; a larger one is brought up to date in memory."""
+
+FRESH_SHARE = 0.1
+"""What may have changed since a large fast copy was made, as a share of its rows."""
+
+PATIENCE_S = 600.0
+"""How long a writer waits for the one before it."""
+
 _V2_TOP = 2**64 - 1
+_IDS_A_DELETE = 5_000
+_TRIES = 20
 
 
 class LanceStore:
-    """A Lance table `items.lance` in a folder, with the fast copy of its newest version beside it."""
+    """A Lance table `items.lance` in a folder, its ledger, and the fast copy of its newest version beside it.
+
+    One process writes at a time; the others wait. Readers need no lock: they see acknowledged versions only.
+    """
 
     def __init__(self, home: str | Path) -> None:
         self.home = Path(home)
-        self._open_table: Any = None
+        self.ledger = Ledger(self.home / FOLDER, self._lance)
+        self._known = KnownIds()
+        self._written = 0  # the version that this writer acknowledged last
 
     @classmethod
     def create(cls, home: str | Path, schema: pa.Schema) -> LanceStore:
@@ -35,158 +60,313 @@ class LanceStore:
         store = cls(home)
         if store.exists:
             raise InputError(f"{store._lance} is there already; choose another folder")
-        store._open_table = _connect(store.home).create_table(TABLE, schema=schema)
-        store._make_durable(set())
+        with store.locked(), store._storing():
+            shutil.rmtree(store._lance, ignore_errors=True)  # begun by a process that died before it was acknowledged
+            store.ledger.folder.mkdir(exist_ok=True)
+            sums = [pa.field(name, pa.uint64()) for name in (VECTOR_SUM, ITEM_SUM)]
+            table = _connect(store.home).create_table(TABLE, schema=pa.schema([*schema, *sums]))
+            store._acknowledge(table, set(), 0)
         return store
 
     @property
     def exists(self) -> bool:
-        """Whether the folder holds a table."""
+        """Whether the folder holds an acknowledged table."""
+        if self.ledger.folder.is_dir():
+            return self.ledger.newest() is not None
         return (self._lance / "_versions").is_dir()
 
     @property
     def version(self) -> int:
-        """Number of the newest version, read from the names of Lance's version files, without LanceDB.
+        """Number of the newest acknowledged version, without LanceDB."""
+        return self._entry.version
 
-        Lance names them `N.manifest`, or, so that the newest sorts first, `(2^64 − 1 − N).manifest` with 20 digits.
-        """
-        try:
-            names = [path.stem for path in (self._lance / "_versions").glob("*.manifest")]
-        except OSError as error:
-            raise DamagedError(f"{self._lance} cannot be read: {error.strerror}") from error
-        numbers = [_V2_TOP - int(name) if len(name) == 20 else int(name) for name in names if name.isdigit()]
-        if not numbers:
-            raise DamagedError(f"{self._lance} holds no table; build the index again")
-        return max(numbers)
+    @property
+    def schema(self) -> pa.Schema:
+        """Item columns and the `vector`."""
+        return _without_sums(self._at(self.version).schema)
+
+    def count(self) -> int:
+        """How many items there are."""
+        return int(self._at(self.version).count_rows())
 
     def add(self, rows: pa.Table) -> None:
-        """Append rows; they are on disk when this returns. LanceDB itself leaves that to the system."""
-        before = set(self._lance.rglob("*"))
-        self._table.add(rows)
-        self._make_durable(before)
+        """Add rows, on disk when this returns; one whose id is there already takes the place of the older."""
+        with self._writing() as table:
+            ids = rows["id"].to_pylist()
+            _delete(table, self._known.among(ids, self.version, lambda: _column(table, "id")))
+            table.add(with_sums(rows, VECTOR))
+        self._known.add(ids, self._written)
 
-    def remove(self, where: pc.Expression) -> int:
-        """Take the rows out whose item columns fulfil a condition."""
-        before = set(self._lance.rglob("*"))
-        ids = self.rows().items.filter(where)["id"].to_pylist()
-        for start in range(0, len(ids), 500):
-            quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in ids[start : start + 500])
-            self._table.delete(f"id IN ({quoted})")
-        self._make_durable(before)
-        return len(ids)
+    def remove(self, ids: Sequence[str]) -> int:
+        """Take items out, all of them or none; returns how many were there."""
+        with self._writing() as table:
+            before = table.count_rows()
+            _delete(table, ids)
+            n_removed = int(before - table.count_rows())
+        return n_removed
+
+    def compact(self) -> bool:
+        """Write the rows anew, without those removed, and delete everything older; False where that changes nothing."""
+        with self._writing(moves_rows=True) as table:
+            if self._is_tidy():
+                return False
+            older = set(self.ledger.names())
+            sound = (batch.drop_columns([ROW_ID]) for batch in self._sound(table))
+            whole = pa.RecordBatchReader.from_batches(table.schema, sound)
+            _connect(self.home).create_table(TABLE, data=whole, mode="overwrite")
+        with self.locked(), self._storing():  # what is older is deleted only after what is newer was acknowledged
+            self._forget(older)
+        return True
+
+    def make_codes(self, groups: NDArray[np.int64]) -> Tuned:
+        """Make the codes that a large archive is searched by; `groups` [N] number what is never matched with itself.
+
+        Raises:
+            MissingExtraError: the extra `scale` is not installed.
+        """
+        copy = self.rows()
+        if not isinstance(copy, FastCopy):
+            copy = self._copied(self._entry)
+        return copy.make_codes(groups)
+
+    @property
+    def n_commits(self) -> int:
+        """Commits since the table was last compacted."""
+        return sum(1 for _ in self.ledger.folder.glob("*.json"))
 
     def rows(self) -> Rows:
-        """The newest version: its fast copy where that fits, made now if it is missing or stale."""
-        version = self.version
-        folder = fast_folder(self.home, version)
-        if (folder / "fast.json").is_file():
+        """The newest version, from its fast copy, which is made now if it is missing or stale.
+
+        Raises:
+            DamagedError: the table's files are not what was acknowledged.
+        """
+        for _ in range(_TRIES):
+            entry = self._entry
             try:
-                return FastCopy(folder)
-            except DamagedError:  # derived and disposable: it is made anew from the table
-                shutil.rmtree(folder, ignore_errors=True)
-        table = self._table
-        table.checkout_latest()
-        schema = table.schema
-        if table.count_rows() * schema.field(VECTOR).type.list_size * 4 > MAX_BYTES:
-            fixed = _connect(self.home).open_table(TABLE)  # a handle of its own, which no later refresh moves
-            fixed.checkout(table.version)
-            return LanceRows(fixed)
-        whole = table.to_arrow()
-        if os.access(self.home, os.W_OK):
-            return write_fast(self.home, table.version, whole)
-        return MemoryRows(whole, table.version)
+                return self._rows_of(entry)
+            except DamagedError:
+                if self._entry == entry:  # else a compaction took the files away meanwhile
+                    raise
+        raise StorageError(f"{self.home} changes faster than it can be read; try again when its writers are done")
 
     def ids(self) -> set[str]:
         """The ids of all items."""
-        table = self._table
-        table.checkout_latest()
-        return set(table.search().select(["id"]).limit(max(1, table.count_rows())).to_arrow()["id"].to_pylist())
+        return set(_column(self._at(self.version), "id").to_pylist())
+
+    def batches(self) -> pa.RecordBatchReader:
+        """All rows with item columns, vector and checksums, in bounded memory."""
+        return _batches(self._at(self.version))
 
     def drop(self) -> None:
-        """Delete the table and its fast copies."""
-        shutil.rmtree(self._lance, ignore_errors=True)
-        for copy in self.home.glob("fast-*"):
-            shutil.rmtree(copy, ignore_errors=True)
-        self._open_table = None
+        """Delete the table, its ledger and its fast copies."""
+        for folder in (self._lance, self.ledger.folder, *self.home.glob("fast-*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        (self.home / LOCK).unlink(missing_ok=True)
 
     @property
     def _lance(self) -> Path:
         return self.home / f"{TABLE}.lance"
 
     @property
-    def _table(self) -> Any:
-        if self._open_table is None:
+    def _entry(self) -> Entry:
+        newest = self.ledger.newest()
+        if newest is None:
+            newest = Entry(max(self._versions(), default=0), 0)  # the first format had no ledger
+        if not newest.version:
+            raise DamagedError(f"{self._lance} holds no table; build the index again")
+        return newest
+
+    def _versions(self) -> dict[int, Path]:
+        """Lance's version files: `N.manifest`, or `(2^64 − 1 − N).manifest` so that the newest sorts first."""
+        paths = [path for path in (self._lance / "_versions").glob("*.manifest") if path.stem.isdigit()]
+        return {_V2_TOP - int(path.stem) if len(path.stem) == 20 else int(path.stem): path for path in paths}
+
+    def _at(self, version: int) -> Any:
+        """A handle on one version, which no later commit moves."""
+        try:
+            table = _connect(self.home).open_table(TABLE)
+            table.checkout(version)
+        except (ValueError, RuntimeError, OSError) as error:
+            raise DamagedError(f"{self._lance} cannot be opened ({_first_line(error)})") from error
+        return table
+
+    def _rows_of(self, entry: Entry) -> Rows:
+        home = cache_home(self.home)
+        for version in fast_versions(home):
+            if version > entry.version:
+                continue
             try:
-                self._open_table = _connect(self.home).open_table(TABLE)
-            except (ValueError, RuntimeError, OSError) as error:
-                reason = str(error).split("\n")[0]
-                raise DamagedError(f"{self._lance} cannot be opened ({reason}); build the index again") from error
-        return self._open_table
+                copy = FastCopy(fast_folder(home, version))
+            except DamagedError:  # derived and disposable: it is made anew from the table
+                shutil.rmtree(fast_folder(home, version), ignore_errors=True)
+                continue
+            if version == entry.version:
+                return copy
+            if copy.entry.generation == entry.generation and copy.items.num_rows >= FRESH_FROM:
+                fresh = self._fresh(copy, entry.version)
+                if fresh is not None:
+                    return fresh
+            break
+        return self._copied(entry)
 
-    def _make_durable(self, before: set[Path]) -> None:
-        fresh = [path for path in self._lance.rglob("*") if path not in before]
-        for path in [*fresh, *{path.parent for path in fresh}, self.home]:
-            if path.exists():
-                flush_to_disk(path)
+    def _copied(self, entry: Entry) -> FastCopy:
+        self._check_files()
+        table = self._at(entry.version)
+        return write_fast(cache_home(self.home), entry, self._sound(table), int(table.count_rows()))
+
+    def _fresh(self, base: FastCopy, version: int) -> FreshRows | None:
+        """The base with what has changed since; None when that is too much of it."""
+        self._check_files(most_bytes=64 * 1024**2)
+        table = self._at(version)
+        now = np.sort(_column(table, ROW_ID).to_numpy())
+        kept = np.flatnonzero(np.isin(base.row_ids, now, assume_unique=True))
+        added = np.setdiff1d(now, base.row_ids, assume_unique=True)
+        if len(added) + base.items.num_rows - len(kept) > FRESH_SHARE * base.items.num_rows:
+            return None
+        if not len(added):
+            empty = base.items.slice(0, 0), np.zeros((0, base.vectors(kept[:0]).shape[1]), dtype=np.float32)
+            return FreshRows(base, version, kept, empty)
+        found = table.take_row_ids([int(row) for row in added]).to_arrow()
+        self._check_rows(found)
+        items = found.drop_columns([VECTOR, VECTOR_SUM, ITEM_SUM])
+        return FreshRows(base, version, kept, (items, matrix_of(found[VECTOR])))
+
+    def _sound(self, table: Any) -> pa.RecordBatchReader:
+        """All rows of a table; each is held against its checksums as it passes."""
+        reader = _batches(table)
+
+        def checked() -> Iterator[pa.RecordBatch]:
+            for batch in reader:
+                self._check_rows(pa.Table.from_batches([batch]).drop_columns([ROW_ID]))
+                yield batch
+
+        return pa.RecordBatchReader.from_batches(reader.schema, checked())
+
+    def _check_rows(self, rows: pa.Table) -> None:
+        if VECTOR_SUM not in rows.schema.names:
+            return
+        wrong = wrong_rows(rows, VECTOR)
+        if len(wrong):
+            name = rows["id"][int(wrong[0])].as_py()
+            raise DamagedError(
+                f"{len(wrong)} rows of {self._lance} are not what was stored, the first {name!r}: restore a snapshot, "
+                "or remove them and add them again"
+            )
+
+    def _check_files(self, most_bytes: int | None = None) -> None:
+        """Hold the table's files against the ledger, or only those up to a size."""
+        wrong = self.ledger.damaged(most_bytes)
+        if wrong:
+            raise DamagedError(
+                f"{self._lance / wrong[0]} is not what was stored; restore the index from a snapshot, or build it again"
+            )
+
+    @contextmanager
+    def _writing(self, *, moves_rows: bool = False) -> Iterator[Any]:
+        """The table for one atomic change: it counts when this ends without an error, and not before."""
+        with self.locked(), self._storing():
+            self._undo_unacknowledged()
+            before = set(self.ledger.names())
+            entry = self._entry
+            table = _connect(self.home).open_table(TABLE)
+            yield table
+            self._acknowledge(_connect(self.home).open_table(TABLE), before, entry.generation + moves_rows)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other writers out for a while; not to be nested."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(self.home / LOCK, timeout=PATIENCE_S)
+            with lock:
+                yield
+        except Timeout as error:
+            raise StorageError(f"another process has been writing to {self.home} for long; try again later") from error
+        except PermissionError as error:
+            raise StorageError(f"{self.home} cannot be written to ({error.strerror})") from error
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        """Turn what the disk or Lance has to complain about into one sentence."""
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+            reason = "the disk is full" if full else _first_line(error)
+            raise StorageError(
+                f"cannot write to {self.home}: {reason}; what was acknowledged before is kept: go on when there is room"
+            ) from error
+
+    def _acknowledge(self, table: Any, before: set[str], generation: int) -> None:
+        """Put what is new on the disk for good, then say so in the ledger."""
+        fresh = set(self.ledger.names()) - before
+        if not fresh:
+            return
+        for name in fresh:
+            flush_to_disk(self._lance / name)
+        for folder in {self._lance, *((self._lance / name).parent for name in fresh)}:
+            flush_to_disk(folder)
+        self._written = int(table.version)
+        self.ledger.record(Entry(self._written, generation), self.ledger.digests(fresh))
+
+    def _undo_unacknowledged(self) -> None:
+        """Take back the commits of a writer that died before it acknowledged them."""
+        newest = self.ledger.newest()
+        if newest is None:
+            self._begin_ledger()
+            return
+        for version, path in self._versions().items():
+            if version > newest.version:
+                path.unlink()
+                (path.parent / "latest_version_hint.json").unlink(missing_ok=True)
+
+    def _begin_ledger(self) -> None:
+        """Bring a table of the first format, without checksums and ledger, to the present one."""
+        older = set(self.ledger.names())
+        table = _connect(self.home).open_table(TABLE)
+        plain = (pa.Table.from_batches([batch]).drop_columns([ROW_ID]) for batch in _batches(table))
+        batches = (batch for part in plain for batch in with_sums(part, VECTOR).to_batches())
+        fields = [*table.schema, *(pa.field(name, pa.uint64()) for name in (VECTOR_SUM, ITEM_SUM))]
+        reader = pa.RecordBatchReader.from_batches(pa.schema(fields), batches)
+        table = _connect(self.home).create_table(TABLE, data=reader, mode="overwrite")
+        self.ledger.folder.mkdir(exist_ok=True)
+        self._acknowledge(table, older, 1)
+
+    def _is_tidy(self) -> bool:
+        """Whether nothing was removed and nothing older lies about."""
+        names = set(self.ledger.names())
+        return self.n_commits == 1 and names == set(self.ledger.files()) and not any("_deletions" in n for n in names)
+
+    def _forget(self, names: set[str]) -> None:
+        for name in names:
+            (self._lance / name).unlink(missing_ok=True)
+        self.ledger.merge()
+        for old in fast_versions(self.home):
+            if old < self._entry.version:
+                shutil.rmtree(fast_folder(self.home, old), ignore_errors=True)
 
 
-class MemoryRows:
-    """Rows held in memory: what a read-only folder without a fast copy gives."""
-
-    def __init__(self, whole: pa.Table, version: int) -> None:
-        self.version = version
-        column = whole[VECTOR].combine_chunks()
-        self._matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
-        self.items: pa.Table = whole.drop_columns([VECTOR])
-
-    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Unit vectors of some rows, `[N, D]`."""
-        return np.asarray(self._matrix[rows])
-
-    def nearest(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Neighbours:
-        """The `k` rows of highest cosine, exactly."""
-        return nearest(queries, self._matrix, k, allowed)
+def _batches(table: Any) -> pa.RecordBatchReader:
+    return table.search().with_row_id(True).select(table.schema.names).to_batches(batch_size=8192)
 
 
-class LanceRows:
-    """Rows too many for a fast copy: item columns in memory, vectors scanned on disk."""
-
-    def __init__(self, table: Any) -> None:
-        self._table = table
-        self.version: int = table.version
-        n_rows = max(1, table.count_rows())
-        columns = [name for name in table.schema.names if name != VECTOR]
-        self.items: pa.Table = table.search().select(columns).limit(n_rows).to_arrow()
-
-    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Unit vectors of some rows, `[N, D]`."""
-        ascending, places = np.unique(rows, return_inverse=True)  # LanceDB gives each row once, in its own order
-        dim = self._table.schema.field(VECTOR).type.list_size
-        if not len(ascending):
-            return np.zeros((0, dim), dtype=np.float32)
-        found = self._table.take_offsets([int(row) for row in ascending]).select([VECTOR]).to_arrow()
-        flat = found[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(flat, dtype=np.float32).reshape(-1, dim)[places]
-
-    def nearest(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Neighbours:
-        """The `k` rows of highest cosine, exactly, read through in blocks."""
-        best = Neighbours(
-            np.full((len(queries), 0), -1, dtype=np.int64), np.full((len(queries), 0), -np.inf, dtype=np.float32)
-        )
-        step = 200_000
-        for start in range(0, self.items.num_rows, step):
-            rows = np.arange(start, min(start + step, self.items.num_rows))
-            part = None if allowed is None else allowed[..., rows]
-            found = nearest(queries, self.vectors(rows), k, part)
-            best = _merge(best, Neighbours(np.where(found.rows >= 0, found.rows + start, -1), found.scores), k)
-        return best
+def _column(table: Any, name: str) -> pa.ChunkedArray:
+    query = table.search().with_row_id(True) if name == ROW_ID else table.search()
+    return query.select([name] if name != ROW_ID else ["id"]).to_arrow()[name]
 
 
-def _merge(one: Neighbours, two: Neighbours, k: int) -> Neighbours:
-    rows = np.concatenate([one.rows, two.rows], axis=1)
-    scores = np.concatenate([one.scores, two.scores], axis=1)
-    order = np.lexsort((rows, -scores), axis=1)[:, :k]
-    return Neighbours(np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1))
+def _delete(table: Any, ids: Sequence[str]) -> None:
+    for start in range(0, len(ids), _IDS_A_DELETE):
+        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in ids[start : start + _IDS_A_DELETE])
+        table.delete(f"id IN ({quoted})")
+
+
+def _without_sums(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field for field in schema if field.name not in (VECTOR_SUM, ITEM_SUM)])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0]
 
 
 def _connect(home: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +20,12 @@ class Neighbours(NamedTuple):
     scores: NDArray[np.float32]
 
 
+def group_numbers(items: pa.Table) -> NDArray[np.int64]:
+    """A number `[N]` for the group of every row; all rows without one share a number."""
+    codes = pc.dictionary_encode(items["group"].combine_chunks(), null_encoding="encode").indices
+    return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
 class Rows(Protocol):
     """One version of a store, readable: the columns of its items, their vectors, and the nearest of them."""
 
@@ -32,12 +39,25 @@ class Rows(Protocol):
         """Item columns, one row an item, in the store's order."""
         ...
 
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """A number `[N]` for the group of every row: what is never matched with itself."""
+        ...
+
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Unit vectors of some rows, `[N, D]`."""
         ...
 
+    def checked(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The same, each vector held against its checksum; raises `DamagedError` where one differs."""
+        ...
+
+    def find(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Neighbours:
+        """As `nearest`, but where the archive is large with the recall that its index was tuned to."""
+        ...
+
     def nearest(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Neighbours:
-        """The `k` rows of highest cosine with each query `[Q, D]`; `allowed` [N] or [Q, N] shuts rows out before."""
+        """The `k` rows of highest cosine with each query `[Q, D]`, exactly; `allowed` [N] or [Q, N] says which."""
         ...
 
 
@@ -50,11 +70,11 @@ class Store(Protocol):
         ...
 
     def add(self, rows: pa.Table) -> None:
-        """Append rows durably: when this returns, a power cut loses none of them."""
+        """Add rows durably: when this returns, a power cut loses none; one whose id is there takes its place."""
         ...
 
-    def remove(self, where: pc.Expression) -> int:
-        """Take the rows out that fulfil a condition; returns how many."""
+    def remove(self, ids: Sequence[str]) -> int:
+        """Take items out, all or none; returns how many were there."""
         ...
 
     def rows(self) -> Rows:

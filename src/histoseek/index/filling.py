@@ -1,0 +1,98 @@
+"""Filling a table with embedded items, a durable batch at a time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histoseek.errors import InputError
+from histoseek.imaging import scale_of
+from histoseek.index.embedding import Embedded
+from histoseek.items import Item, Skipped, sha256_of, table_of
+from histoseek.stores import VECTOR, LanceStore
+
+ROWS_A_COMMIT = 4096
+SECONDS_A_COMMIT = 30.0
+"""A batch is committed when it has this many rows or this age: what a kill can cost."""
+
+Progress = Callable[[int, int], None]
+
+
+def fill(
+    store: LanceStore, schema: pa.Schema, embedded: Iterable[Embedded], told: Callable[[int], None]
+) -> list[Skipped]:
+    """Store embedded items as they come and return those that have no vector; `told` is called with each one's number.
+
+    Ctrl-C stores what is embedded, then goes on its way.
+    """
+    skipped: list[Skipped] = []
+    batch: list[Embedded] = []
+    since = time.monotonic()
+    try:
+        for number, one in enumerate(embedded, 1):
+            if one.vector is None:
+                skipped.append(Skipped(one.item.id, one.reason))
+            else:
+                batch.append(one)
+            if len(batch) >= ROWS_A_COMMIT or time.monotonic() - since > SECONDS_A_COMMIT:
+                _commit(store, schema, batch)
+                since = time.monotonic()
+            told(number)
+    finally:
+        _commit(store, schema, batch)
+    return skipped
+
+
+def rows_of(embedded: Iterable[Embedded], schema: pa.Schema) -> pa.Table:
+    """Rows of a table from items with vectors; a column that an item does not know is NULL."""
+    chosen = list(embedded)
+    flat = pa.array(np.concatenate([one.vector for one in chosen if one.vector is not None]), pa.float32())
+    rows = table_of(one.item for one in chosen)
+    columns = [
+        rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
+        for field in schema
+        if field.name != VECTOR
+    ]
+    stored = pa.FixedSizeListArray.from_arrays(flat, schema.field(VECTOR).type.list_size)
+    return pa.table([*columns, stored], schema=schema)
+
+
+def schema_of(items: pa.Schema, dim: int) -> pa.Schema:
+    """The columns of a table: those of the items and the vector, which stands last."""
+    return items.remove_metadata().append(pa.field(VECTOR, pa.list_(pa.float32(), dim)))
+
+
+def with_digests(items: Iterable[Item], path_of: Callable[[Item], Path]) -> Iterator[Item]:
+    """Items with the digest of their file, by which a later change of it is seen; an unreadable file has none."""
+
+    digest = lru_cache(maxsize=64)(sha256_of)
+    for item in items:
+        if not item.sha256:
+            with suppress(OSError, InputError):  # opening its pixels will say what is wrong with it
+                item = replace(item, sha256=digest(path_of(item)))
+        yield item
+
+
+def scales_of(mpp: pa.ChunkedArray, target: float) -> dict[str, int]:
+    """How many items were embedded at which kind of scale, by the values of their column `mpp`."""
+    counts: Counter[str] = Counter()
+    for one in pc.value_counts(mpp).to_pylist():
+        counts[scale_of(one["values"], target)] += one["counts"]
+    return dict(counts)
+
+
+def _commit(store: LanceStore, schema: pa.Schema, batch: list[Embedded]) -> None:
+    if not batch:
+        return
+    rows = rows_of(batch, schema)
+    batch.clear()  # before the rows are stored: Ctrl-C right after must not store them again
+    store.add(rows)

@@ -1,0 +1,62 @@
+"""Removing from an index: what is removed is gone from every answer at once, and from the disk after `compact`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from histoseek.errors import InputError
+from histoseek.index.upkeep import note_contents
+
+if TYPE_CHECKING:
+    from histoseek.index.index import Index
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What shall go: items by id, whole slides, whole patients (groups), and all that fulfil a filter."""
+
+    items: Sequence[str] = ()
+    slides: Sequence[str] = ()
+    patients: Sequence[str] = ()
+    where: str | None = None
+
+
+def remove_items(index: Index, removal: Removal, *, dry_run: bool = False) -> list[str]:
+    """Remove what is asked and return the ids; with `dry_run` only return them; see `Index.remove`."""
+    ids = _ids(index, removal)
+    if ids and not dry_run:
+        index.store.remove(ids)
+        note_contents(index)
+        index.refresh()
+    return ids
+
+
+def _ids(index: Index, removal: Removal) -> list[str]:
+    asked = {"id": removal.items, "slide": removal.slides, "group": removal.patients}
+    if not any(asked.values()) and removal.where is None:
+        raise InputError("nothing is named to remove; give items, slides, patients or a filter")
+    items = index.rows.items
+    mask: NDArray[np.bool_] = np.zeros(len(index), dtype=bool)
+    for column, names in asked.items():
+        if names:
+            mask |= _named(items[column], names, {"id": "item", "slide": "slide", "group": "patient"}[column])
+    if removal.where is not None:
+        found = index.allowed(removal.where)
+        mask |= found if found is not None else True
+    ids: list[str] = items["id"].filter(pa.array(mask)).to_pylist()
+    return ids
+
+
+def _named(column: pa.ChunkedArray, names: Sequence[str], noun: str) -> NDArray[np.bool_]:
+    wanted = pa.array(list(names), pa.string())
+    missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=column.combine_chunks())))
+    if len(missing):
+        raise InputError(f"the index holds no {noun} {missing[0].as_py()!r}; nothing was removed")
+    return np.asarray(pc.is_in(column, value_set=wanted).to_numpy(), dtype=bool)

@@ -1,0 +1,57 @@
+"""Keeping an index in order: what `index.json` says of its contents, compaction, and codes that make search quick."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from histoseek.errors import MissingExtraError
+from histoseek.index.about import FILE, FORMAT, About
+from histoseek.index.bagging import forget_kept
+from histoseek.index.filling import scales_of
+from histoseek.stores.codes import WORTHWHILE, Tuned
+
+if TYPE_CHECKING:
+    from histoseek.index.index import Index
+
+COMMITS_LEFT = 64
+"""After so many commits since the last compaction an index is compacted by whoever writes next."""
+
+
+def compact_index(index: Index) -> bool:
+    """Take what was removed from the disk and make search quick again; False where nothing had to be done."""
+    changed = index.store.compact()
+    if changed:
+        forget_kept(index.path)
+    index.refresh()
+    make_quick(index)
+    return changed
+
+
+def note_contents(index: Index, **changes: Any) -> None:
+    """Bring `index.json` up to what the table holds now."""
+    with index.store.locked():
+        about = About.read(index.path / FILE)
+        items = index.store.rows().items
+        scales = scales_of(items["mpp"], about.fingerprint.preprocessing.mpp)
+        index.about = replace(about, n_items=items.num_rows, scales=scales, **changes)
+        index.about.write(index.path / FILE)
+
+
+def keep_in_order(index: Index) -> None:
+    """Compact the index when many commits have left small files and old versions behind."""
+    if index.store.n_commits > COMMITS_LEFT:
+        compact_index(index)
+
+
+def make_quick(index: Index) -> None:
+    """Make the codes of a large archive, where the package for them is installed, and note their recall."""
+    tuned: Tuned | None = None
+    if len(index) >= WORTHWHILE:
+        with suppress(MissingExtraError):  # search stays exact, and `info` says how it gets faster
+            tuned = index.store.make_codes(index.rows.groups)
+        index.__dict__.pop("rows", None)
+    search = {} if tuned is None else asdict(tuned)
+    if index.about.search != search or index.about.format < FORMAT:
+        note_contents(index, search=search)

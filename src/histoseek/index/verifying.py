@@ -1,0 +1,76 @@
+"""Verifying an index: every file against the ledger, every row against its checksums, and what `index.json` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from histoseek.errors import DamagedError
+from histoseek.stores import VECTOR
+from histoseek.stores.fast import FastCopy, fast_folder, fast_versions, matrix_of
+from histoseek.stores.sums import VECTOR_SUM, wrong_rows
+
+if TYPE_CHECKING:
+    from histoseek.index.index import Index
+
+UNIT_TOLERANCE = 1e-3
+"""How far a vector's length may be from one: reduced precisions round."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What verification saw: `damage` makes answers doubtful, `remarks` do not; `n_rows` were looked at."""
+
+    n_rows: int
+    n_files: int
+    damage: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def verify_index(index: Index, progress: Callable[[int, int], None] | None = None) -> Verified:
+    """Look at every byte of an index; see `Index.verify`."""
+    damage = [f"{name} is not what was stored" for name in index.store.ledger.damaged()]
+    remarks: list[str] = []
+    if index.about.format == 1:
+        remarks.append("the index is of format 1, without checksums; histoseek index compact brings it to the present")
+    n_rows = 0
+    try:
+        n_rows = _rows(index, damage, progress)
+    except DamagedError as error:
+        damage.append(str(error))
+    if index.about.dim != index.store.schema.field(VECTOR).type.list_size:
+        damage.append(f"index.json says {index.about.dim} numbers a vector, and the table holds others")
+    if n_rows != index.about.n_items:
+        remarks.append(f"index.json counts {index.about.n_items} items and the table holds {n_rows}")
+    for version in fast_versions(index.path):
+        try:
+            FastCopy(fast_folder(index.path, version)).verify()
+        except DamagedError as error:  # derived: it is made anew when it is next needed
+            remarks.append(str(error))
+    return Verified(n_rows, len(index.store.ledger.files()), tuple(damage), tuple(remarks))
+
+
+def _rows(index: Index, damage: list[str], progress: Callable[[int, int], None] | None) -> int:
+    n_rows, total = 0, index.store.count()
+    ids: set[str] = set()
+    for batch in index.store.batches():
+        rows = pa.Table.from_batches([batch]).drop_columns(["_rowid"])
+        names = rows["id"].to_pylist()
+        if VECTOR_SUM in rows.schema.names:
+            damage += [f"the row {names[row]!r} is not what was stored" for row in wrong_rows(rows, VECTOR)]
+        lengths = np.linalg.norm(matrix_of(rows[VECTOR]), axis=1)
+        wrong = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))
+        damage += [f"the vector of {names[row]!r} does not have length one" for row in wrong]
+        doubled = [name for name in names if name in ids]
+        damage += [f"the id {name!r} is there twice" for name in doubled]
+        ids.update(names)
+        n_rows += len(names)
+        if progress is not None:
+            progress(n_rows, total)
+    if n_rows != total:
+        damage.append(f"{n_rows} rows can be read of {total}")
+    return n_rows

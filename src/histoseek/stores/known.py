@@ -1,0 +1,43 @@
+"""Which ids a table holds, as 64-bit digests: 8 bytes an item, however long the ids are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+class KnownIds:
+    """The ids of one version, read once and then kept up to date by the writer itself."""
+
+    def __init__(self) -> None:
+        self._version: int | None = None
+        self._digests: list[NDArray[np.uint64]] = []
+
+    def among(self, ids: Sequence[str], version: int, read: Callable[[], pa.ChunkedArray]) -> list[str]:
+        """Those of `ids` that the table holds at `version`; `read` gives all its ids where somebody else wrote."""
+        if self._version != version:
+            self._digests = [np.sort(_digests(name for chunk in read().chunks for name in chunk.to_pylist()))]
+            self._version = version
+        asked = _digests(ids)
+        held = np.zeros(len(asked), dtype=bool)
+        for part in self._digests:
+            at = np.searchsorted(part, asked)
+            inside = at < len(part)
+            held[inside] |= part[at[inside]] == asked[inside]
+        return [name for name, there in zip(ids, held, strict=True) if there]
+
+    def add(self, ids: Sequence[str], version: int) -> None:
+        """Note what this writer has just added, which made `version`."""
+        self._digests.append(np.sort(_digests(ids)))
+        self._version = version
+        if len(self._digests) > 32:
+            self._digests = [np.sort(np.concatenate(self._digests))]
+
+
+def _digests(ids: Iterable[str]) -> NDArray[np.uint64]:
+    raw = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in ids)
+    return np.frombuffer(raw, dtype=np.uint64)

@@ -1,0 +1,105 @@
+"""The ledger: which versions of a table were acknowledged, and what their files must look like.
+
+A commit counts from the moment its ledger entry stands on the disk. A version without one belongs to a writer that
+died before it could answer, and the next writer takes it back. Lance writes a file once and never changes it, so the
+size and digest of a file hold as long as it exists.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from histoseek.errors import DamagedError
+from histoseek.items.files import sha256_of, written_whole
+
+FOLDER = "ledger"
+_HINT = "latest_version_hint.json"  # Lance's only file that changes; it is never relied upon
+
+
+class Entry(NamedTuple):
+    """One acknowledged version; `generation` grows when rows move to other places, as compaction makes them."""
+
+    version: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The acknowledged versions of the table in `table_dir`, kept in `folder`, one small file a commit."""
+
+    folder: Path
+    table_dir: Path
+
+    def newest(self) -> Entry | None:
+        """The version that readers see, or None where there is no ledger yet; costs one listing of names."""
+        try:
+            with os.scandir(self.folder) as names:
+                entries = [_entry_of(one.name) for one in names if one.name.endswith(".json") and one.name[0] != "."]
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DamagedError(f"{self.folder} cannot be read: {error.strerror}") from error
+        return max(entries, default=None)
+
+    def record(self, entry: Entry, files: Mapping[str, tuple[int, str]]) -> None:
+        """Acknowledge a version; `files` are those that are new with it, as size and SHA-256."""
+        with written_whole(self._path(entry)) as draft:
+            draft.write_text(json.dumps({"files": files}, indent=0), encoding="utf-8")
+
+    def files(self) -> dict[str, tuple[int, str]]:
+        """What is known of all files: size and SHA-256 by their path inside the table's folder."""
+        known: dict[str, tuple[int, str]] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                kept = json.loads(path.read_text(encoding="utf-8"))["files"]
+                known |= {str(name): (int(size), str(digest)) for name, (size, digest) in kept.items()}
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DamagedError(f"{path} is damaged ({error}); restore the index from a snapshot") from error
+        return known
+
+    def merge(self) -> None:
+        """Join all entries into that of the newest version and forget files that are gone."""
+        newest = self.newest()
+        if newest is None:
+            return
+        here = set(self.names())
+        self.record(newest, {name: about for name, about in self.files().items() if name in here})
+        for path in self.folder.glob("*.json"):
+            if path != self._path(newest):
+                path.unlink()
+
+    def names(self) -> Iterator[str]:
+        """Paths of the table's files inside its folder."""
+        for path in self.table_dir.rglob("*"):
+            if path.is_file() and path.name != _HINT:
+                yield path.relative_to(self.table_dir).as_posix()
+
+    def digests(self, names: set[str]) -> dict[str, tuple[int, str]]:
+        """Size and SHA-256 of some files."""
+        paths = {name: self.table_dir / name for name in sorted(names)}
+        return {name: (path.stat().st_size, sha256_of(path)) for name, path in paths.items()}
+
+    def damaged(self, most_bytes: int | None = None) -> list[str]:
+        """Files, of all or of those up to a size, that are not what they were when they were acknowledged."""
+        here = set(self.names())
+        known = {name: about for name, about in self.files().items() if name in here}
+        if most_bytes is not None:
+            known = {name: about for name, about in known.items() if about[0] <= most_bytes}
+        found = self.digests(set(known))
+        return [name for name, about in known.items() if found[name] != about]
+
+    def _path(self, entry: Entry) -> Path:
+        return self.folder / f"{entry.version:012d}-{entry.generation}.json"
+
+
+def _entry_of(name: str) -> Entry:
+    version, _, generation = name.removesuffix(".json").partition("-")
+    try:
+        return Entry(int(version), int(generation))
+    except ValueError as error:
+        raise DamagedError(f"the ledger holds a file {name!r} that does not belong there; remove it") from error
