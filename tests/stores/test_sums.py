@@ -13,7 +13,7 @@ def table() -> pa.Table:
     return pa.table(
         {
             "id": ["a", "b", "c", "d"],
-            "label": pa.array(["x", None, "", "NULL"]),
+            "label": pa.array(["x", None, "", "null"]),
             "fold": pa.array([0, None, 1, -1], pa.int32()),
             "mpp": pa.array([0.5, None, 0.0, -0.0]),
             "seen": pa.array([True, None, False, True]),
@@ -47,7 +47,7 @@ def test_every_column_counts_and_null_is_no_value() -> None:
     plain = table()
     whole = item_sums(plain.drop_columns(["vector"]))
     others = {
-        "label": ["y", "NULL", None, ""], "fold": [1, 0, None, 1], "mpp": [0.6, 0.0, None, 0.0],
+        "label": ["y", "", None, "null"], "fold": [1, 0, None, 1], "mpp": [0.6, 0.0, None, 0.0],
         "seen": [False, False, None, None], "day": [None, datetime.date(1970, 1, 1), None, datetime.date(1970, 1, 1)],
     }  # fmt: skip
     for name, values in others.items():
@@ -59,16 +59,15 @@ def test_every_column_counts_and_null_is_no_value() -> None:
 def test_a_wrong_row_is_named() -> None:
     summed = with_sums(table(), "vector")
     at = summed.schema.get_field_index("label")
-    changed = summed.set_column(at, summed.schema.field("label"), pa.array(["x", None, "z", "NULL"]))
+    changed = summed.set_column(at, summed.schema.field("label"), pa.array(["x", None, "z", "null"]))
     assert wrong_rows(changed, "vector").tolist() == [2]
 
 
 def test_sums_are_the_same_on_every_machine() -> None:
     """They are stored: another value here means that archives of today cannot be verified any more."""
     summed = with_sums(table().slice(0, 1), "vector")
-    assert summed[VECTOR_SUM][0].as_py() == int(
-        vector_sums(np.asarray(summed["vector"][0].as_py(), np.float32)[None])[0]
-    )
+    first = np.asarray(summed["vector"][0].as_py(), np.float32)[None]
+    assert summed[VECTOR_SUM][0].as_py() == int(vector_sums(first)[0])
     assert vector_sums(np.ones((1, 3), np.float32)).tolist() == [PINNED[0]]
     assert item_sums(pa.table({"id": ["a"], "fold": pa.array([3], pa.int32())})).tolist() == [PINNED[1]]
 

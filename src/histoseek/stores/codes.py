@@ -85,7 +85,7 @@ class Codes:
     ) -> NDArray[np.int64]:
         import faiss
 
-        chosen = faiss.IVFRaBitQSearchParameters()
+        chosen: Any = faiss.IVFRaBitQSearchParameters()
         chosen.nprobe, chosen.qb, chosen.centered = probes, 8, False
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
@@ -157,7 +157,7 @@ def _built(matrix: NDArray[np.float32], bits: int) -> Any:
 
     n_rows, dim = matrix.shape
     lists = int(min(max(1, n_rows // 40), max(16, 2 ** round(np.log2(max(1, n_rows / 1000))))))
-    index = faiss.index_factory(dim, f"IVF{lists},RaBitQ{bits}", faiss.METRIC_L2)
+    index: Any = faiss.index_factory(dim, f"IVF{lists},RaBitQ{bits}", faiss.METRIC_L2)
     index.cp.niter = 10
     index.cp.seed = 1234
     rng = np.random.default_rng(_SEED)
