@@ -88,8 +88,8 @@ class Codes:
         chosen: Any = faiss.IVFRaBitQSearchParameters()
         chosen.nprobe, chosen.qb, chosen.centered = probes, 8, False
         if allowed is not None:
-            bits = np.packbits(allowed, bitorder="little")
-            chosen.sel = faiss.IDSelectorBitmap(bits)
+            bitmap: Any = faiss.IDSelectorBitmap
+            chosen.sel = bitmap(np.packbits(allowed, bitorder="little"))
         _, found = self._index.search(queries, depth, params=chosen)
         return np.asarray(found, dtype=np.int64)
 
