@@ -33,7 +33,7 @@ def parse_filter(where: str, schema: pa.Schema) -> pc.Expression:
     Raises:
         InputError: wrong syntax, an unknown column, something outside the subset, or types that do not compare.
     """
-    expression = _to_arrow(_parse(where, schema.names), schema)
+    expression = _to_arrow(parse_tree(where, schema.names), schema)
     try:  # Arrow finds wrong types only when it meets rows
         schema.empty_table().filter(expression)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
@@ -65,7 +65,12 @@ def _values(values: list[Any], field: pa.Field) -> pa.Array:
         raise InputError(f"column {field.name!r} holds {field.type}, which {values!r} is not") from error
 
 
-def _parse(where: str, columns: list[str]) -> Any:
+def parse_tree(where: str, columns: list[str]) -> Any:
+    """Read a condition into sqlglot's tree; what it may hold is checked by `parse_filter` alone.
+
+    Raises:
+        InputError: wrong syntax, or a filter that is too long.
+    """
     from sqlglot import exp, parse_one
     from sqlglot.errors import SqlglotError
 
@@ -106,7 +111,7 @@ def _to_arrow(tree: Any, schema: pa.Schema, depth: int = 0) -> pc.Expression:
     if isinstance(tree, exp.Not):
         return ~_to_arrow(tree.this, schema, depth + 1)
     if isinstance(tree, (exp.And, exp.Or)):
-        sides = [_to_arrow(side, schema, depth + 1) for side in _flatten(tree)]
+        sides = [_to_arrow(side, schema, depth + 1) for side in flatten(tree)]
         total = sides[0]
         for side in sides[1:]:
             total = total & side if isinstance(tree, exp.And) else total | side
@@ -120,7 +125,7 @@ def _to_arrow(tree: Any, schema: pa.Schema, depth: int = 0) -> pc.Expression:
     raise InputError(f"a filter cannot contain {_short(tree.sql())!r}; {HINT}")
 
 
-def _flatten(tree: Any) -> Iterable[Any]:
+def flatten(tree: Any) -> Iterable[Any]:
     """The terms of a chain of equal operators, which sqlglot nests to the left without bound."""
     terms: list[Any] = []
     kind, rest = type(tree), tree
@@ -154,15 +159,15 @@ def _compare(tree: Any, schema: pa.Schema, operator: Callable[[Any, Any], pc.Exp
 
     left, right = tree.this, tree.expression
     if isinstance(left, exp.Column) and not isinstance(right, exp.Column):
-        return operator(_field(left, schema), _literal(right, schema, left))
+        return operator(_field(left, schema), literal_of(right, schema, left))
     if isinstance(right, exp.Column) and not isinstance(left, exp.Column):
-        return operator(_literal(left, schema, right), _field(right, schema))
+        return operator(literal_of(left, schema, right), _field(right, schema))
     raise InputError(f"a filter compares a column with a value, and {_short(tree.sql())!r} does not; {HINT}")
 
 
 def _between(tree: Any, schema: pa.Schema) -> pc.Expression:
     column = _field(tree.this, schema)
-    low, high = (_literal(tree.args[end], schema, tree.this) for end in ("low", "high"))
+    low, high = (literal_of(tree.args[end], schema, tree.this) for end in ("low", "high"))
     return (column >= low) & (column <= high)
 
 
@@ -172,7 +177,7 @@ def _is_in(tree: Any, schema: pa.Schema) -> pc.Expression:
     column = _field(tree.this, schema)
     total: pc.Expression | None = None
     for value in tree.expressions:  # equality, not isin: NULL IN (...) is not false but unknown
-        term = column == _literal(value, schema, tree.this)
+        term = column == literal_of(value, schema, tree.this)
         total = term if total is None else total | term
     return total
 
@@ -216,7 +221,12 @@ def _column(name: str, schema: pa.Schema) -> pc.Expression:
     raise InputError(f"there is no column {name!r}; {hint} The columns are: {', '.join(schema.names)}")
 
 
-def _literal(tree: Any, schema: pa.Schema, column: Any) -> pa.Scalar:
+def literal_of(tree: Any, schema: pa.Schema, column: Any) -> pa.Scalar:
+    """The value that a column is compared with.
+
+    Raises:
+        InputError: the value does not fit the column's type.
+    """
     from sqlglot import exp
 
     if isinstance(tree, exp.Null):

@@ -1,0 +1,306 @@
+"""Building on a Ray cluster of two nodes: whatever dies on the way, every item is stored once, with the same vector."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from histoseek.encoders import load_encoder
+from histoseek.errors import FingerprintError, InputError
+from histoseek.index import Index
+from histoseek.index.ray_build import chunks_of, without
+from histoseek.index.ray_worker import ChunkWork, embed_chunk
+from histoseek.items import Box, Item, Manifest, read_skipped
+from histoseek.stores import VECTOR, LanceStore
+from tests.index.ray_nodes import ENVIRONMENT, Cluster, two_nodes
+from tests.stores.s3_server import S3, s3
+
+__all__ = ["s3"]
+
+needs_ray = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("ray", "lance_ray", "lance")),
+    reason="needs the scale extra",
+)
+
+PICTURES, BOXES, SIDE = 60, 8, 256
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Pictures of which eight parts each are items, and one file that is no picture."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(3)
+    items = []
+    for number in range(PICTURES):
+        coarse = rng.integers(60, 250, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((4 * SIDE, 2 * SIDE), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+        for part in range(BOXES):
+            box = Box(part % 4 * SIDE, part // 4 * SIDE, SIDE, SIDE)
+            items.append(Item(f"{number}/{part}", f"{number}.png", mpp=0.5, box=box, extra={"part": part}))
+    (folder / "broken.png").write_bytes(b"no picture")
+    items.insert(100, Item("broken", "broken.png", mpp=0.5))
+    return Manifest.from_items(items, folder)
+
+
+@pytest.fixture(scope="module")
+def manifest(pictures: Manifest) -> Path:
+    path = pictures.root / "m.parquet"
+    pictures.write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(pictures: Manifest, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """What a single machine stores."""
+    out = tmp_path_factory.mktemp("single") / "x.index"
+    Index.build(pictures, load_encoder("color"), out)
+    return LanceStore(out)._table.to_arrow()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with two_nodes() as nodes:
+        yield nodes
+
+
+def driver(manifest: Path, out: Path, address: str, rows_a_commit: int = 20_000) -> subprocess.Popen[str]:
+    """A build in a process of its own, that says how far it is."""
+    arguments = [str(one) for one in (manifest, out, address, rows_a_commit)]
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "tests.index.ray_driver", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | ENVIRONMENT,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], n_items: int) -> None:
+    """Read along until the driver has had news of so many items."""
+    assert process.stdout is not None
+    seen = 0
+    for line in process.stdout:
+        word, _, number = line.partition(" ")
+        seen += int(number) if word == "through" else 0
+        if seen >= n_items:
+            return
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    told, complaint = process.communicate(timeout=300)
+    assert process.returncode == 0, complaint
+    return told
+
+
+def check(table: pa.Table, expected: pa.Table) -> None:
+    """Every item once, with all its columns and the same vector."""
+    assert table.schema.equals(expected.schema)
+    ordered, wanted = table.sort_by("id"), expected.sort_by("id")
+    assert ordered.drop_columns([VECTOR]).equals(wanted.drop_columns([VECTOR]))
+    np.testing.assert_allclose(matrix(ordered), matrix(wanted), atol=1e-6, rtol=0)
+
+
+def matrix(table: pa.Table) -> np.ndarray:
+    column = table[VECTOR].combine_chunks()
+    return np.asarray(column.flatten()).reshape(-1, column.type.list_size)
+
+
+def stored(out: Path) -> pa.Table:
+    return LanceStore(out)._table.to_arrow()
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_worker_killed_in_the_middle_changes_nothing(
+    manifest: Path, expected: pa.Table, cluster: Cluster, tmp_path: Path
+) -> None:
+    process = driver(manifest, tmp_path / "x.index", cluster.address, 100)
+    wait_for(process, 60)
+    cluster.kill_a_working_process()
+    wait_for(process, 60)
+    cluster.kill_a_working_process()
+    ended(process)
+    check(stored(tmp_path / "x.index"), expected)
+    (skipped,) = read_skipped(tmp_path / "x.index" / "skipped.csv")
+    assert skipped.id == "broken"
+    assert "broken.png" in skipped.reason
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("writer", ["driver", "lance-ray"])
+def test_a_driver_killed_in_the_middle_goes_on_where_it_was(
+    manifest: Path, expected: pa.Table, cluster: Cluster, tmp_path: Path, writer: str
+) -> None:
+    address = cluster.address if writer == "driver" else "local"
+    process = driver(manifest, tmp_path / "x.index", address, 60)
+    wait_for(process, 150)
+    process.kill()
+    process.communicate()
+    done = stored(tmp_path / "x.index").num_rows
+    assert 60 <= done < len(expected)
+    told = ended(driver(manifest, tmp_path / "x.index", address))
+    assert f"left {len(expected) + 1 - done}" in told
+    check(stored(tmp_path / "x.index"), expected)
+    assert [skipped.id for skipped in read_skipped(tmp_path / "x.index" / "skipped.csv")] == ["broken"]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_embedded(manifest: Path, cluster: Cluster, tmp_path: Path) -> None:
+    process = driver(manifest, tmp_path / "x.index", cluster.address)
+    wait_for(process, 100)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    ids = stored(tmp_path / "x.index")["id"].to_pylist()
+    assert len(ids) >= 99
+    assert len(ids) == len(set(ids))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_node_that_dies_in_the_middle_changes_nothing(manifest: Path, expected: pa.Table, tmp_path: Path) -> None:
+    with two_nodes() as nodes:
+        process = driver(manifest, tmp_path / "x.index", nodes.address)  # so that finished chunks lie on the node
+        wait_for(process, 120)
+        nodes.kill_a_node()
+        ended(process)
+    check(stored(tmp_path / "x.index"), expected)
+    assert [skipped.id for skipped in read_skipped(tmp_path / "x.index" / "skipped.csv")] == ["broken"]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_listens_on_loopback_only_and_writes_with_lance_ray(
+    manifest: Path, expected: pa.Table, tmp_path: Path
+) -> None:
+    process = driver(manifest, tmp_path / "x.index", "local", 100)
+    wait_for(process, 60)
+    addresses = listening(offspring(process.pid))
+    assert len(addresses) >= 3
+    assert all(is_loopback(address) for address in addresses), addresses
+    processes = offspring(process.pid)
+    ended(process)
+    check(stored(tmp_path / "x.index"), expected)
+    assert not [one for one in processes if Path(f"/proc/{one}").exists()]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_nodes_write_to_object_storage(pictures: Manifest, expected: pa.Table, s3: S3) -> None:
+    import lancedb
+
+    home = f"{s3.uri}/x.index"
+    table = lancedb.connect(home).create_table("items", schema=expected.schema)
+    code = (
+        "import sys; from histoseek.encoders import load_encoder; from histoseek.items import Manifest;"
+        "from histoseek.index import ray_build; from histoseek.index.ray_writing import LanceRaySink; import lancedb;"
+        "home, path = sys.argv[1:]; schema = lancedb.connect(home).open_table('items').schema;"
+        "ray_build.ROWS_A_COMMIT, ray_build.CHUNK = 100, 16;"
+        "sink = LanceRaySink(home + '/items.lance', schema); work = ray_build.RayWork('local');"
+        "print(ray_build.embed_on_ray(Manifest.read(path), load_encoder('color'), sink, work))"
+    )
+    path = pictures.root / "m.parquet"
+    pictures.write(path)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, home, path], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert "broken.png" in done.stdout
+    table.checkout_latest()
+    assert table.version >= 4  # the empty table, then a commit for each hundred rows
+    check(table.to_arrow(), expected)
+
+
+@needs_ray
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nowhere:port"])
+def test_an_address_where_nothing_answers_is_told_at_once(address: str) -> None:
+    code = (
+        "import sys; from histoseek.index.ray_cluster import ClusterError, connected\n"
+        "try:\n    with connected(sys.argv[1]): pass\nexcept ClusterError as error: print(error)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, address]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=os.environ | ENVIRONMENT)
+    assert told.stdout.startswith(f"no Ray cluster answers at {address} (")
+    assert told.stdout.count("\n") == 1
+
+
+def test_chunks_hold_every_row_once_and_keep_a_file_together() -> None:
+    paths = [f"{number // 30}.png" for number in range(300)] + ["slide.svs"] * 1000
+    table = Manifest.from_items([Item(str(n), path) for n, path in enumerate(paths)], "pictures").table
+    chunks = list(chunks_of(table, 40))
+    assert pa.concat_tables(chunks).equals(table)
+    assert {len(chunk) for chunk in chunks[:5]} == {60}
+    assert max(len(chunk) for chunk in chunks) == 160
+    assert sum(chunk.nbytes for chunk in chunks) < 1.5 * table.nbytes
+
+
+def test_what_is_stored_is_left_out(pictures: Manifest) -> None:
+    assert without(pictures, set()) is pictures
+    ids = pictures.table["id"].to_pylist()
+    assert without(pictures, set(ids[5:])).table["id"].to_pylist() == ids[:5]
+
+
+def test_a_node_without_the_images_says_so_instead_of_skipping_them(pictures: Manifest) -> None:
+    color = load_encoder("color")
+    work = ChunkWork("color", "f32", color.fingerprint.digest, str(pictures.root / "away"), 1)
+    with pytest.raises(InputError, match=r"node .* does not see the images' folder .*away"):
+        embed_chunk(pictures.table.slice(0, 3), work)
+
+
+def test_a_node_with_another_encoder_is_refused(pictures: Manifest) -> None:
+    work = ChunkWork("color", "f32", "0123456789abcdef", str(pictures.root), 1)
+    with pytest.raises(FingerprintError, match=r"node .* has another encoder 'color'"):
+        embed_chunk(pictures.table.slice(0, 3), work)
+
+
+def test_a_chunk_of_nothing_readable_is_an_empty_table(pictures: Manifest, expected: pa.Table) -> None:
+    work = ChunkWork("color", "f32", load_encoder("color").fingerprint.digest, str(pictures.root), 1)
+    rows, report = embed_chunk(without(pictures, set(expected["id"].to_pylist())).table, work)
+    assert rows.schema.remove_metadata().equals(expected.schema)
+    assert (rows.num_rows, report.n_rows, [one.id for one in report.skipped]) == (0, 0, ["broken"])
+
+
+def offspring(process: int) -> set[int]:
+    """The process and all that descend from it."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:  # it ended meanwhile
+                continue
+    found = {process}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def listening(processes: set[int]) -> list[str]:
+    """Where these processes listen, as the kernel writes it: an address in hexadecimal, a colon, a port."""
+    sockets = set()
+    for process in processes:
+        try:
+            sockets |= {str(handle.readlink()) for handle in Path(f"/proc/{process}/fd").iterdir()}
+        except OSError:  # it ended meanwhile
+            continue
+    lines = [line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()]
+    return [line[1] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets]
+
+
+def is_loopback(address: str) -> bool:
+    host = address.partition(":")[0]
+    return host in ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
