@@ -17,6 +17,7 @@ BUILD = "build"
 DAMAGED = 4
 
 IndexArgument = Annotated[Path, typer.Argument(help="An index folder.")]
+PlaceArgument = Annotated[str, typer.Argument(help="An index folder, or milvus://HOST:PORT/NAME.")]
 RootOption = Annotated[Path | None, typer.Option("--root", help="Where the images lie now, if they moved.")]
 
 
@@ -35,7 +36,7 @@ verbs = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Embed the items of a manifest and store them as an archive: histoseek index MANIFEST --out x.index. "
-    "Later: add, remove, compact, verify, snapshot, restore.",
+    "Later: add, remove, compact, verify, snapshot, restore, push.",
 )
 
 
@@ -75,7 +76,7 @@ def build(
 
 @verbs.command()
 def add(
-    index: IndexArgument,
+    index: PlaceArgument,
     manifest: Annotated[Path, typer.Argument(help="A manifest with old and new items.")],
     where: Annotated[str | None, typer.Option(help="Only items of the manifest that fulfil this.")] = None,
     root: RootOption = None,
@@ -95,13 +96,13 @@ def add(
     if added.columns_left_out:
         note(f"left out, since the index has no such columns: {', '.join(added.columns_left_out)}")
     if added.skipped:
-        note(f"{counted(len(added.skipped), 'image')} skipped; the reasons stand in {index / 'skipped.csv'}")
+        note(f"{counted(len(added.skipped), 'image')} skipped; the first: {added.skipped[0].reason}")
         raise typer.Exit(1)
 
 
 @verbs.command()
 def remove(
-    index: IndexArgument,
+    index: PlaceArgument,
     item: Annotated[list[str] | None, typer.Option(help="An item's id; again for more.")] = None,
     slide: Annotated[list[str] | None, typer.Option(help="All tiles of a slide; again for more.")] = None,
     patient: Annotated[list[str] | None, typer.Option(help="All items of a patient (group); again for more.")] = None,
@@ -115,8 +116,25 @@ def remove(
     removed = opened.remove(Removal(item or (), slide or (), patient or (), where), dry_run=dry_run)
     would = "would be removed" if dry_run else "removed"
     say(f"{counted(len(removed), 'item')} {would}, {len(opened) - (len(removed) if dry_run else 0)} left")
-    if removed and not dry_run:
+    if removed and not dry_run and opened.server is None:
         note(f"their bytes leave the disk with: histoseek index compact {index}")
+
+
+@verbs.command()
+def push(
+    index: IndexArgument,
+    address: Annotated[str, typer.Argument(help="milvus://HOST:PORT/NAME, or milvus-lite:///FILE.db/NAME.")],
+) -> None:
+    """Fill a collection on a Milvus server with the index, or bring it up to date, and check its answers."""
+    from histoseek.index import Index
+
+    with progress("sending", "what was sent is kept: push again to go on") as tell:
+        done = Index.open(index).push(address, tell)
+    say(
+        f"{counted(done.n_sent, 'item')} sent, {done.n_removed} taken out; recall@10 {done.recall:.3f} in "
+        f"{counted(done.n_checked, 'question')}"
+    )
+    note(f"ready; next: histoseek search {address} --image QUERY.png")
 
 
 @verbs.command()

@@ -48,9 +48,8 @@ class About:
 
     def write(self, path: Path) -> None:
         """Write as JSON in the newest format, whole or not at all."""
-        kept = asdict(self) | {"format": FORMAT}
         with written_whole(path) as draft:
-            draft.write_text(json.dumps({**kept, "checksum": _checksum(kept)}, indent=1), encoding="utf-8")
+            draft.write_text(json.dumps(self.as_dict(), indent=1), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> About:
@@ -61,16 +60,34 @@ class About:
             InputError: it is of a format that this version does not know.
         """
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            return cls.of(json.loads(path.read_text(encoding="utf-8")), str(path))
+        except (OSError, ValueError) as error:
+            raise DamagedError(f"{path} is damaged ({error}); build the index again") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `of` reads, of values that JSON can hold."""
+        kept = asdict(self) | {"format": FORMAT}
+        return {**kept, "checksum": _checksum(kept)}
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], path: str) -> About:
+        """Read what `as_dict` gave; `path` is where it came from.
+
+        Raises:
+            DamagedError: it is not what was written.
+            InputError: it is of a format that this version does not know.
+        """
+        try:
+            kept = dict(given)
             if kept["format"] not in READ:
                 raise InputError(f"{path} was written by another version of histoseek; build the index again")
             if kept["format"] > 1 and kept.pop("checksum") != _checksum(kept):
                 raise ValueError("its checksum differs")
-            marks = kept.pop("fingerprint")
-            how = marks.pop("preprocessing")
-            how = Preprocessing(**how | {"mean": tuple(how["mean"]), "std": tuple(how["std"])})
-            return cls(fingerprint=Fingerprint(**marks, preprocessing=how), **kept)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            marks = dict(kept.pop("fingerprint"))
+            how = dict(marks.pop("preprocessing"))
+            view = Preprocessing(**how | {"mean": tuple(how["mean"]), "std": tuple(how["std"])})
+            return cls(fingerprint=Fingerprint(**marks, preprocessing=view), **kept)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{path} is damaged ({error}); build the index again") from error
 
 

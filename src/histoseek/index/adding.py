@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,6 +16,7 @@ from histoseek.index.embedding import Embedded, embed_items
 from histoseek.index.filling import Progress, fill, rows_of, schema_of, with_digests
 from histoseek.index.upkeep import note_contents
 from histoseek.items import Item, Manifest, Skipped, item_of, read_skipped, write_skipped
+from histoseek.stores import Store
 
 if TYPE_CHECKING:
     from histoseek.index.index import Index
@@ -42,8 +43,8 @@ def add_items(index: Index, manifest: Manifest, progress: Progress | None = None
     """Embed those items of a manifest that the index does not hold, or holds with other pixels; see `Index.add`."""
     placed = _placed(manifest, index.root)
     seen = {"new": 0, "changed": 0, "relabelled": 0, "same": 0}
-    schema = schema_of(index.rows.items.schema, index.about.dim)
-    store = index.store
+    schema = schema_of(index.columns, index.about.dim)
+    store: Store = index.server if index.server is not None else index.store
     relabelled: list[Embedded] = []
 
     def wanted() -> Iterator[Item]:
@@ -51,7 +52,7 @@ def add_items(index: Index, manifest: Manifest, progress: Progress | None = None
             kind = _kind(item, row, schema)
             seen[kind] += 1
             if kind == "relabelled" and row is not None:
-                relabelled.append(Embedded(item, index.rows.vectors(np.array([row["_row"]]))[0]))
+                relabelled.append(Embedded(item, index.stored_vector(item.id)))
             if kind in ("new", "changed"):
                 yield item
 
@@ -63,7 +64,8 @@ def add_items(index: Index, manifest: Manifest, progress: Progress | None = None
     skipped = fill(store, schema, embedded, told)
     for start in range(0, len(relabelled), _BLOCK):
         store.add(rows_of(relabelled[start : start + _BLOCK], schema))
-    _note_skipped(index, skipped)
+    if index.server is None:
+        _note_skipped(index, skipped)
     left_out = tuple(name for name in manifest.columns if name not in schema.names)
     n_skipped_new = len(skipped)
     index.refresh()
@@ -91,28 +93,15 @@ def _placed(manifest: Manifest, root: Path) -> Manifest:
 
 def _with_rows(items: Iterator[Item], index: Index) -> Iterator[tuple[Item, dict[str, Any] | None]]:
     """Items with the row that the index holds under their id."""
-    held = index.rows.items
-    block: list[Item] = []
-    for item in items:
-        block.append(item)
-        if len(block) == _BLOCK:
-            yield from _matched(block, index, held)
-            block = []
-    yield from _matched(block, index, held)
-
-
-def _matched(block: list[Item], index: Index, held: pa.Table) -> Iterator[tuple[Item, dict[str, Any] | None]]:
-    rows = index.rows_of(item.id for item in block)
-    there = np.flatnonzero(rows >= 0)
-    found = dict(zip(there.tolist(), held.take(pa.array(rows[there])).to_pylist(), strict=True))
-    for at, item in enumerate(block):
-        yield item, None if at not in found else found[at] | {"_row": int(rows[at])}
+    while block := list(islice(items, _BLOCK)):
+        there = {row["id"]: row for row in index.items_there([item.id for item in block]).to_pylist()}
+        yield from ((item, there.get(item.id)) for item in block)
 
 
 def _kind(item: Item, row: dict[str, Any] | None, schema: pa.Schema) -> str:
     if row is None:
         return "new"
-    held = item_of({name: value for name, value in row.items() if name != "_row"})
+    held = item_of(row)
     if any(getattr(held, name) != getattr(item, name) for name in _PIXELS):
         return "changed"
     known = {name: value for name, value in item.extra.items() if name in schema.names}

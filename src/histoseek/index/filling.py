@@ -18,7 +18,7 @@ from histoseek.errors import InputError
 from histoseek.imaging import scale_of
 from histoseek.index.embedding import Embedded
 from histoseek.items import Item, Skipped, sha256_of, table_of
-from histoseek.stores import VECTOR, LanceStore
+from histoseek.stores import VECTOR, Store
 
 ROWS_A_COMMIT = 4096
 SECONDS_A_COMMIT = 30.0
@@ -27,9 +27,7 @@ SECONDS_A_COMMIT = 30.0
 Progress = Callable[[int, int], None]
 
 
-def fill(
-    store: LanceStore, schema: pa.Schema, embedded: Iterable[Embedded], told: Callable[[int], None]
-) -> list[Skipped]:
+def fill(store: Store, schema: pa.Schema, embedded: Iterable[Embedded], told: Callable[[int], None]) -> list[Skipped]:
     """Store embedded items as they come and return those that have no vector; `told` is called with each one's number.
 
     Ctrl-C stores what is embedded, then goes on its way.
@@ -90,7 +88,7 @@ def scales_of(mpp: pa.ChunkedArray, target: float) -> dict[str, int]:
     return dict(counts)
 
 
-def _commit(store: LanceStore, schema: pa.Schema, batch: list[Embedded]) -> None:
+def _commit(store: Store, schema: pa.Schema, batch: list[Embedded]) -> None:
     if not batch:
         return
     rows = rows_of(batch, schema)

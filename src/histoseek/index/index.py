@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -14,27 +13,30 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek.encoders import load_encoder
-from histoseek.encoders.encoder import Encoder, unit_rows
+from histoseek.encoders.encoder import Encoder
 from histoseek.errors import EncoderError, FingerprintError, InputError
-from histoseek.imaging import MAX_PIXELS, SLIDE_SUFFIXES, image_of, open_pixels
 from histoseek.index.about import DRAFT, FILE, About
 from histoseek.index.adding import Added, add_items
+from histoseek.index.asking import embed_example, items_in_query, query_vector, scale_of_region
 from histoseek.index.build import build_index
 from histoseek.index.declared import MARK
-from histoseek.index.embedding import embed_box, embed_shape
 from histoseek.index.filling import Progress
 from histoseek.index.hits import Hit, Hits
-from histoseek.index.origins import rows_of_file, rows_of_region
+from histoseek.index.origins import rows_of_file
+from histoseek.index.pushing import Pushed, push_index
 from histoseek.index.query import Example, RuleOptions, Rules
-from histoseek.index.region import Region, open_region, region_of
+from histoseek.index.region import Region
 from histoseek.index.removing import Removal, remove_items
 from histoseek.index.selecting import select_rows
+from histoseek.index.served import find_served, get_named, get_of_file, is_served, open_served
 from histoseek.index.upkeep import compact_index, keep_in_order, make_quick
 from histoseek.index.verifying import Verified, verify_index
 from histoseek.index.whole_search import WholeHits, WholeOptions, WholeRules, search_wholes
 from histoseek.index.wholes import Level
 from histoseek.items import Manifest, item_of, parse_filter
-from histoseek.stores import LanceStore, Rows
+from histoseek.stores import VECTOR, LanceStore, Rows, rows_at
+from histoseek.stores.milvus import MilvusStore
+from histoseek.stores.store import FEW
 
 if TYPE_CHECKING:
     from histoseek.index.query import Picture
@@ -51,8 +53,13 @@ class Index:
     """
 
     def __init__(self, path: str | Path, encoder: Encoder | None = None, root: str | Path | None = None) -> None:
+        self._server: MilvusStore | None = None
+        self.address = str(path)
         self.path = Path(path)
-        self.about = _read_about(self.path)
+        if is_served(path):
+            self._server, self.about = open_served(str(path))
+        else:
+            self.about = _read_about(self.path)
         self.root = Path(self.about.root if root is None else root).resolve()
         self._encoder = encoder
         self._masks: dict[str, NDArray[np.bool_]] = {}
@@ -106,7 +113,8 @@ class Index:
             FingerprintError: the encoder of the index is no longer the same.
         """
         added = add_items(self, manifest, progress)
-        keep_in_order(self)
+        if self._server is None:
+            keep_in_order(self)
         return added
 
     def remove(self, removal: Removal, *, dry_run: bool = False) -> list[str]:
@@ -116,13 +124,25 @@ class Index:
             InputError: nothing is named, or something that the index does not hold.
         """
         removed = remove_items(self, removal, dry_run=dry_run)
-        if not dry_run:
+        if not dry_run and self._server is None:
             keep_in_order(self)
         return removed
 
     def compact(self) -> bool:
         """Delete from the disk what was removed, and older versions; make search quick. False if all is so already."""
         return compact_index(self)
+
+    def push(self, address: str, progress: Progress | None = None) -> Pushed:
+        """Fill a collection on a Milvus server (`milvus://host:port/name`) with this index, or bring it up to date.
+
+        It goes on where an earlier push of the same version stopped. The collection counts as ready when its answers to
+        1 000 stored vectors agree with the exact ones. `progress` is called with items sent and in all.
+
+        Raises:
+            InputError: the collection holds another archive, or the server cannot be reached.
+            StorageError: the server finds too few of the nearest items.
+        """
+        return push_index(self, address, progress)
 
     def verify(self, progress: Progress | None = None) -> Verified:
         """Read every byte and hold it against its checksum; damage is told, never raised."""
@@ -157,12 +177,10 @@ class Index:
             raise InputError("nothing is asked: give an image, a text, the id of an item, or a region of a slide")
         kept = Rules(**rules)
         self.refresh()
-        vector = self.vector_of(asked)
-        named = self._rows_in_query(asked, kept.exclude_group)
-        found, scores = select_rows(self.rows, vector, kept, self.allowed(kept.where), named)
+        found, scores = self._find(self.vector_of(asked), kept, items_in_query(self, asked, kept.exclude_group))
         hits = [
             Hit(rank, float(score), item_of(row))
-            for rank, (row, score) in enumerate(zip(self.rows.items.take(found).to_pylist(), scores, strict=True), 1)
+            for rank, (row, score) in enumerate(zip(found.to_pylist(), scores, strict=True), 1)
         ]
         return Hits(tuple(hits), self.root, _asked(asked, kept))
 
@@ -190,9 +208,19 @@ class Index:
             self._encoder = encoder
         return self._encoder
 
+    @property
+    def server(self) -> MilvusStore | None:
+        """The server's copy that this is opened on, if it is one."""
+        return self._server
+
     @cached_property
     def store(self) -> LanceStore:
-        """The table that holds the archive."""
+        """The table that holds the archive; raises `InputError` where that is a server's copy."""
+        if self._server is not None:
+            raise InputError(
+                f"{self.address} is a server's copy, for searching, adding and removing; do this with the index folder "
+                "that it was pushed from"
+            )
         return LanceStore(self.path)
 
     @cached_property
@@ -206,11 +234,13 @@ class Index:
         return Manifest(self.rows.items, self.root, self.about.facts)
 
     def __len__(self) -> int:
+        if self._server is not None:
+            return self._server.count()
         return int(self.rows.items.num_rows)
 
     def refresh(self) -> None:
         """See what was written since the index was opened; costs next to nothing when nothing was."""
-        if "rows" in self.__dict__ and self.rows.version != self.store.version:
+        if self._server is None and "rows" in self.__dict__ and self.rows.version != self.store.version:
             self.__dict__.pop("rows")
             self._masks.clear()
             self._row_by_id.clear()
@@ -232,7 +262,10 @@ class Index:
 
     def rows_of(self, ids: Iterable[str]) -> NDArray[np.int64]:
         """Row numbers of items by id; −1 for one that the index does not hold."""
-        found = pc.index_in(pa.array(list(ids), pa.string()), value_set=self._ids)
+        names = list(ids)
+        if len(names) <= FEW and all(name in self._row_by_id for name in names):
+            return np.array([self._row_by_id[name] for name in names], dtype=np.int64)
+        found = pc.index_in(pa.array(names, pa.string()), value_set=self._ids)
         return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
 
     def vector_of(self, examples: Sequence[Example]) -> NDArray[np.float32]:
@@ -241,90 +274,47 @@ class Index:
         Raises:
             InputError: they cancel each other out.
         """
-        weighed = np.stack([one.weight * self.embed(one) for one in examples])
-        total = weighed.sum(axis=0, dtype=np.float64, keepdims=True)
-        if np.linalg.norm(total) < 1e-6:
-            raise InputError("the examples cancel each other out; change their weights")
-        vector: NDArray[np.float32] = unit_rows(total)[0]
-        return vector
+        return query_vector(self, examples)
 
     def embed(self, example: Example) -> NDArray[np.float32]:
         """The unit vector `[D]` of one example, its weight left aside."""
-        if example.kind == "item":
-            stored: NDArray[np.float32] = self.rows.checked(np.array([self._row_of(str(example.value))]))[0]
-            return stored
-        if example.kind == "text":
-            return self._embed_text(str(example.value))
-        if example.kind == "vector":
-            return self._given_vector(example.value)
-        if example.kind == "region":
-            return self._embed_region(example)
-        return self._embed_picture(example)
+        return embed_example(self, example)
 
     def scale_of_region(self, example: Example) -> float | None:
         """µm per pixel of a region's slide, as the query or else the archive states it; None leaves it to the file."""
-        if example.mpp is not None:
-            return example.mpp
-        rows = rows_of_file(self.rows.items, self.root, region_of(example.value).slide)
-        known: float | None = self.rows.items["mpp"][rows[0]].as_py() if rows else None
-        return known
+        return scale_of_region(self, example)
 
-    def _rows_in_query(self, examples: Sequence[Example], exclude_group: bool | None) -> list[int]:
-        """Rows of the archive that the query consists of."""
-        named = [self._row_of(str(one.value)) for one in examples if one.kind == "item"]
-        for one in examples:
-            if one.kind == "image" and exclude_group and isinstance(one.value, (str, Path)):
-                named += rows_of_file(self.rows.items, self.root, Path(one.value))
-            if one.kind == "region":
-                named += self._rows_of_region(one, exclude_group)
-        return named
-
-    def _embed_text(self, text: str) -> NDArray[np.float32]:
-        if not text.strip():
-            raise InputError("the text to search for is empty")
-        if not self.about.has_text and not self.about.loaded_from.startswith(MARK):
-            raise EncoderError(
-                f"this index was made by {self.about.encoder!r}, which knows no words; index the images with a dual "
-                "encoder to search by text, for example --encoder mini"
-            )
-        vector: NDArray[np.float32] = self.encoder.embed_texts([text])[0]
+    def stored_vector(self, name: str) -> NDArray[np.float32]:
+        """The unit vector `[D]` of an item; raises `InputError` when there is none of that id."""
+        if self._server is not None:
+            return np.asarray(get_named(self._server, [name])[VECTOR][0].as_py(), dtype=np.float32)
+        vector: NDArray[np.float32] = self.rows.checked(np.array([self._row_of(name)]))[0]
         return vector
 
-    def _embed_picture(self, example: Example) -> NDArray[np.float32]:
-        picture: Any = example.value
-        if isinstance(picture, np.ndarray):
-            picture = _image_from_array(picture)
-        is_file = isinstance(picture, (str, Path))
-        if is_file and Path(picture).suffix.lower() in SLIDE_SUFFIXES:
-            raise _too_large(picture)
-        with closing(open_pixels(picture) if is_file else image_of(picture, "the query image")) as image:
-            if image.size[0] * image.size[1] > MAX_PIXELS:
-                raise _too_large(picture)
-            return embed_box(image, None, example.mpp if example.mpp is not None else image.mpp, self.encoder)
+    def items_named(self, names: Sequence[str]) -> pa.Table:
+        """Columns of some items; raises `InputError` for one that the archive does not hold."""
+        if self._server is not None:
+            return get_named(self._server, names).drop_columns([VECTOR])
+        return rows_at(self.rows.items, np.array([self._row_of(name) for name in names], dtype=np.int64))
 
-    def _rows_of_region(self, example: Example, exclude_group: bool | None) -> list[int]:
-        """All rows of the region's slide, so that its patient is left out, or only those that it overlaps."""
-        region = region_of(example.value)
-        if exclude_group is not False:
-            return rows_of_region(self.rows.items, self.root, region.slide, None)
-        with open_region(region, self.scale_of_region(example)) as placed:
-            return rows_of_region(self.rows.items, self.root, region.slide, placed.box)
+    def items_there(self, names: Sequence[str]) -> pa.Table:
+        """Columns of those items that the archive holds."""
+        if self._server is not None:
+            return self._server.get(names).drop_columns([VECTOR])
+        rows = self.rows_of(names)
+        return self.rows.items.take(pa.array(rows[rows >= 0]))
 
-    def _embed_region(self, example: Example) -> NDArray[np.float32]:
-        with open_region(region_of(example.value), self.scale_of_region(example)) as placed:
-            if placed.covered is None:
-                return embed_box(placed.image, placed.box, placed.mpp, self.encoder)
-            return embed_shape(placed.image, placed.box, placed.mpp, self.encoder, placed.covered)
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of the items."""
+        return self._server.schema if self._server is not None else self.rows.items.schema
 
-    def _given_vector(self, value: Any) -> NDArray[np.float32]:
-        try:
-            vector = np.asarray(value, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the vector must hold {self.about.dim} finite numbers, and it holds others") from error
-        if vector.shape != (self.about.dim,) or not np.isfinite(vector).all() or not vector.any():
-            raise InputError(f"the vector must hold {self.about.dim} finite numbers, not shape {vector.shape}")
-        unit: NDArray[np.float32] = unit_rows(vector[None])[0]
-        return unit
+    def items_of_file(self, file: Path) -> pa.Table:
+        """Columns of the items that are cut from a file or from a copy of it."""
+        if self._server is not None:
+            return get_of_file(self._server, self.root, file)
+        rows = rows_of_file(self.rows.items, self.root, file)
+        return self.rows.items.take(pa.array(rows, pa.int64()))
 
     def _row_of(self, name: str) -> int:
         row = self._row_by_id.get(name)
@@ -336,8 +326,17 @@ class Index:
         if row < 0:
             close = self._ids.filter(pc.match_substring(self._ids, name))[:3].to_pylist()
             hint = f"; did you mean {', '.join(close)}?" if close else "; histoseek info shows how ids look"
-            raise InputError(f"the index {self.path} has no item {name!r}{hint}")
+            raise InputError(f"the index {self.address} has no item {name!r}{hint}")
         return row
+
+    def _find(
+        self, vector: NDArray[np.float32], rules: Rules, named: pa.Table | None
+    ) -> tuple[pa.Table, NDArray[np.float32]]:
+        if self._server is not None:
+            return find_served(self._server, vector, rules, named)
+        own = [] if named is None else self.rows_of(named["id"].to_pylist()).tolist()
+        rows, scores = select_rows(self.rows, vector, rules, self.allowed(rules.where), own)
+        return rows_at(self.rows.items, rows), scores
 
     @property
     def _ids(self) -> pa.Array:
@@ -361,18 +360,6 @@ def _check_fingerprint(about: About, encoder: Encoder) -> None:
             f"{theirs.encoder!r} at {theirs.precision} (fingerprint {theirs.digest}) gives other vectors; "
             f"use --encoder {about.loaded_from}, or build the index again"
         )
-
-
-def _too_large(picture: str | Path) -> InputError:
-    return InputError(f"{picture} is a whole slide; ask with a part of it: --region {picture}:X,Y,WIDTH,HEIGHT")
-
-
-def _image_from_array(pixels: NDArray[Any]) -> Any:
-    from PIL import Image
-
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise InputError(f"a query array must be uint8 [H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
-    return Image.fromarray(pixels)
 
 
 def _asked(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:

@@ -36,15 +36,11 @@ def _is_same(path: Path, target: Path) -> bool:
     return found == target or (found.suffix.lower() == ".dcm" and found.parent == target.parent)
 
 
-def rows_of_region(items: pa.Table, root: Path, slide: Path, box: Box | None) -> list[int]:
-    """Rows that are cut from a slide, or only those that overlap `box` on it."""
-    rows = np.array(rows_of_file(items, root, slide), dtype=np.int64)
-    if box is None or not len(rows):
-        return [int(row) for row in rows]
-    own = items.take(pa.array(rows))
-    x, y, width, height = (_numbers(own, name) for name in ("box_x", "box_y", "box_width", "box_height"))
+def overlapping(items: pa.Table, box: Box) -> pa.Table:
+    """Those of a slide's items that overlap `box` on it."""
+    x, y, width, height = (_numbers(items, name) for name in ("box_x", "box_y", "box_width", "box_height"))
     apart = (x >= box.x + box.width) | (x + width <= box.x) | (y >= box.y + box.height) | (y + height <= box.y)
-    return [int(row) for row in rows[~apart]]  # an item without a box is the whole file: NaN is never apart
+    return items.filter(pa.array(~apart))  # an item without a box is the whole file: NaN is never apart
 
 
 def _numbers(items: pa.Table, name: str) -> NDArray[np.float64]:

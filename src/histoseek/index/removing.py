@@ -16,6 +16,10 @@ from histoseek.index.upkeep import note_contents
 
 if TYPE_CHECKING:
     from histoseek.index.index import Index
+    from histoseek.stores.milvus import MilvusStore
+
+NOUNS = {"id": "item", "slide": "slide", "group": "patient"}
+"""What the columns hold by which items can be named."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,11 @@ class Removal:
 
 def remove_items(index: Index, removal: Removal, *, dry_run: bool = False) -> list[str]:
     """Remove what is asked and return the ids; with `dry_run` only return them; see `Index.remove`."""
-    ids = _ids(index, removal)
-    if ids and not dry_run:
+    _check_named(removal)
+    ids = _ids(index, removal) if index.server is None else _ids_served(index.server, removal)
+    if ids and not dry_run and index.server is not None:
+        index.server.remove(ids)
+    elif ids and not dry_run:
         index.store.remove(ids)
         note_contents(index)
         index.refresh()
@@ -39,19 +46,39 @@ def remove_items(index: Index, removal: Removal, *, dry_run: bool = False) -> li
 
 
 def _ids(index: Index, removal: Removal) -> list[str]:
-    asked = {"id": removal.items, "slide": removal.slides, "group": removal.patients}
-    if not any(asked.values()) and removal.where is None:
-        raise InputError("nothing is named to remove; give items, slides, patients or a filter")
     items = index.rows.items
     mask: NDArray[np.bool_] = np.zeros(len(index), dtype=bool)
-    for column, names in asked.items():
+    for column, names in _asked(removal).items():
         if names:
-            mask |= _named(items[column], names, {"id": "item", "slide": "slide", "group": "patient"}[column])
+            mask |= _named(items[column], names, NOUNS[column])
     if removal.where is not None:
         found = index.allowed(removal.where)
         mask |= found if found is not None else True
     ids: list[str] = items["id"].filter(pa.array(mask)).to_pylist()
     return ids
+
+
+def _ids_served(server: MilvusStore, removal: Removal) -> list[str]:
+    ids: set[str] = set()
+    for column, names in _asked(removal).items():
+        for name in names:
+            quoted = name.replace("'", "''")
+            found = server.ids(f"{column} = '{quoted}'")
+            if not found:
+                raise InputError(f"{server.address} holds no {NOUNS[column]} {name!r}; nothing was removed")
+            ids.update(found)
+    if removal.where is not None:
+        ids.update(server.ids(removal.where))
+    return sorted(ids)
+
+
+def _asked(removal: Removal) -> dict[str, Sequence[str]]:
+    return {"id": removal.items, "slide": removal.slides, "group": removal.patients}
+
+
+def _check_named(removal: Removal) -> None:
+    if not any(_asked(removal).values()) and removal.where is None:
+        raise InputError("nothing is named to remove; give items, slides, patients or a filter")
 
 
 def _named(column: pa.ChunkedArray, names: Sequence[str], noun: str) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoseek.index.query import Rules
-from histoseek.stores import Rows
+from histoseek.stores import Rows, rows_at
 
 
 def select_rows(
@@ -31,16 +31,20 @@ def select_rows(
         hits, scores = found.rows[0][keep], found.scores[0][keep]
         if rules.min_score is not None:
             hits, scores = hits[scores >= rules.min_score], scores[scores >= rules.min_score]
-        kept = _within_quotas(rows.items, hits, rules)
+        kept = within_quotas(rows.items, hits, rules)
         enough = len(kept) >= rules.k or asked >= n_allowed or len(hits) < asked
         if enough:
             return hits[kept][: rules.k], scores[kept][: rules.k]
         asked = min(n_allowed, asked * 4)
 
 
-def same_group(groups: NDArray[np.int64], named: Sequence[int]) -> NDArray[np.bool_]:
-    """Which rows share a group with any of the `named` rows, `[N]`; `groups` [N] are numbers of groups."""
-    return np.isin(groups, groups[list(named)])
+def other_groups(groups: NDArray[np.int32], named: Sequence[int]) -> NDArray[np.bool_]:
+    """Which rows share a group with none of the `named` rows, `[N]`; `groups` [N] are numbers of groups."""
+    theirs = np.unique(groups[list(named)])
+    if len(theirs) == 1:
+        others: NDArray[np.bool_] = groups != theirs[0]
+        return others
+    return np.isin(groups, theirs, invert=True)
 
 
 def _without_query(
@@ -48,14 +52,17 @@ def _without_query(
 ) -> NDArray[np.bool_] | None:
     if not named:
         return allowed
-    mask = np.ones(rows.items.num_rows, dtype=bool) if allowed is None else allowed.copy()
     if rules.exclude_group is None or rules.exclude_group:
-        mask &= ~same_group(rows.groups, named)
+        mask = other_groups(rows.groups, named)
+    else:
+        mask = np.ones(rows.items.num_rows, dtype=bool)
+    if allowed is not None:
+        mask &= allowed
     mask[list(named)] = False  # an item never answers itself
     return mask
 
 
-def _within_quotas(items: pa.Table, hits: NDArray[np.int64], rules: Rules) -> NDArray[np.int64]:
+def within_quotas(items: pa.Table, hits: NDArray[np.int64], rules: Rules) -> NDArray[np.int64]:
     """Positions in `hits` that are left when each group, slide and picture has used up its share."""
     quotas: list[tuple[str, int]] = []
     if rules.per_group is not None:
@@ -83,7 +90,7 @@ def _within_quotas(items: pa.Table, hits: NDArray[np.int64], rules: Rules) -> ND
 
 def _keys(items: pa.Table, name: str, hits: NDArray[np.int64]) -> list[Any]:
     if name != "content":
-        return list(items[name].take(pa.array(hits)).to_pylist())
+        return list(rows_at(items.select([name]), hits)[name].to_pylist())
     columns = ["sha256", "box_x", "box_y", "box_width", "box_height"]
-    rows = items.select(columns).take(pa.array(hits)).to_pylist()
+    rows = rows_at(items.select(columns), hits).to_pylist()
     return [tuple(row.values()) if row["sha256"] is not None else None for row in rows]

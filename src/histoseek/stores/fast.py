@@ -68,7 +68,7 @@ class FastCopy:
         return read_codes(self.folder)
 
     @cached_property
-    def groups(self) -> NDArray[np.int64]:
+    def groups(self) -> NDArray[np.int32]:
         """A number `[N]` for the group of every row."""
         return group_numbers(self.items)
 
@@ -90,12 +90,24 @@ class FastCopy:
 
     def checked(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors of some rows, each held against its checksum; raises `DamagedError` where one differs."""
-        vectors = self._matrix[rows]
-        if not self._is_checked and not np.array_equal(vector_sums(vectors), self._sums[rows]):
+        if self._is_checked:
+            return self.vectors(rows)
+        vectors = self._read(rows)
+        if not np.array_equal(vector_sums(vectors), self._sums[rows]):
             raise self._damaged()
-        return np.asarray(vectors)
+        return vectors
 
-    def make_codes(self, groups: NDArray[np.int64]) -> Tuned:
+    def _read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Rows of a large matrix, read from the file: mapping a page maps its neighbours too, and memory fills up."""
+        vectors = np.empty((len(rows), self._matrix.shape[1]), dtype=np.float32)
+        step = vectors.strides[0]
+        with (self.folder / "vectors.npy").open("rb", buffering=0) as file:
+            for at, row in enumerate(rows.tolist()):
+                file.seek(self._matrix.offset + row * step)
+                file.readinto(vectors[at].view(np.uint8))
+        return vectors
+
+    def make_codes(self, groups: NDArray[np.int32]) -> Tuned:
         """Make this copy's codes, or keep those that are there."""
         tuned = tuning_of(self.folder)
         if tuned is None:

@@ -30,7 +30,7 @@ class FreshRows:
         self.items: pa.Table = pa.concat_tables([alive, items.cast(alive.schema)]).combine_chunks()
 
     @cached_property
-    def groups(self) -> NDArray[np.int64]:
+    def groups(self) -> NDArray[np.int32]:
         """A number `[N]` for the group of every row."""
         return group_numbers(self.items)
 

@@ -118,7 +118,7 @@ class LanceStore:
             self._forget(older)
         return True
 
-    def make_codes(self, groups: NDArray[np.int64]) -> Tuned:
+    def make_codes(self, groups: NDArray[np.int32]) -> Tuned:
         """Make the codes that a large archive is searched by; `groups` [N] number what is never matched with itself.
 
         Raises:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 VECTOR = "vector"
 
+FEW = 200
+"""Up to so many rows are sliced out of a large table one by one."""
+
 
 class Neighbours(NamedTuple):
     """The nearest rows of Q queries, best first: `rows` [Q, K] and cosine `scores` [Q, K]; −1 fills short rows."""
@@ -20,10 +23,18 @@ class Neighbours(NamedTuple):
     scores: NDArray[np.float32]
 
 
-def group_numbers(items: pa.Table) -> NDArray[np.int64]:
+def group_numbers(items: pa.Table) -> NDArray[np.int32]:
     """A number `[N]` for the group of every row; all rows without one share a number."""
     codes = pc.dictionary_encode(items["group"].combine_chunks(), null_encoding="encode").indices
-    return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
+    return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int32)
+
+
+def rows_at(items: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+    """Some rows of a table, in the order asked; Arrow's own `take` copies the chunks that they come from first."""
+    if len(rows) > FEW:
+        return items.take(pa.array(rows))
+    parts = [items.slice(int(row), 1) for row in rows]
+    return pa.concat_tables(parts) if parts else items.slice(0, 0)
 
 
 class Rows(Protocol):
@@ -40,7 +51,7 @@ class Rows(Protocol):
         ...
 
     @property
-    def groups(self) -> NDArray[np.int64]:
+    def groups(self) -> NDArray[np.int32]:
         """A number `[N]` for the group of every row: what is never matched with itself."""
         ...
 
@@ -69,14 +80,14 @@ class Store(Protocol):
         """Number of the newest version."""
         ...
 
+    def count(self) -> int:
+        """How many items there are."""
+        ...
+
     def add(self, rows: pa.Table) -> None:
         """Add rows durably: when this returns, a power cut loses none; one whose id is there takes its place."""
         ...
 
     def remove(self, ids: Sequence[str]) -> int:
         """Take items out, all or none; returns how many were there."""
-        ...
-
-    def rows(self) -> Rows:
-        """The newest version, ready to be searched."""
         ...

@@ -1,0 +1,108 @@
+"""Pushing an index to a Milvus server: the Lance table, streamed; then its answers held against the exact ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from histoseek.errors import InputError, StorageError
+from histoseek.index.served import change_notes
+from histoseek.stores.milvus import MilvusStore
+from histoseek.stores.milvus_address import MilvusAddress
+from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM
+from histoseek.stores.wanted import Wanted
+
+if TYPE_CHECKING:
+    from histoseek.index.index import Index
+
+ROWS_AT_ONCE = 5_000
+CHECKED = 1_000
+"""Stored vectors that are asked before the collection counts as ready."""
+
+WANTED_RECALL = 0.98
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did: items sent now, items taken out there, and the recall@10 that was measured afterwards."""
+
+    n_sent: int
+    n_removed: int
+    n_checked: int
+    recall: float
+
+
+def push_index(index: Index, address: str, progress: Callable[[int, int], None] | None = None) -> Pushed:
+    """Fill a collection with an index, or bring it up to date; see `Index.push`."""
+    store = MilvusStore(MilvusAddress.parse(address))
+    version, schema = index.rows.version, index.store.schema
+    if not store.exists:
+        store.drop()  # what is left of a collection whose making was cut short
+        MilvusStore.create(store.address, schema)
+    elif store.schema != index.rows.items.schema or store.dim != index.about.dim:
+        raise InputError(f"{address} holds another archive, with other columns; choose another name")
+    notes = store.notes()
+    source = f"{index.about.fingerprint.digest}-{index.about.created}"
+    if notes.get("source", source) != source:
+        raise InputError(f"{address} was filled from another index; choose another name, or drop it first")
+    begun = notes.get("state") == "filling" and notes.get("version") == version
+    start = int(notes.get("n_sent", 0)) if begun else 0
+    store.set_notes({"state": "filling", "source": source, "version": version, "n_sent": start, "about": {}})
+    n_sent = _send(index, store, start, progress)
+    gone = sorted(set(store.ids()) - set(index.rows.items["id"].to_pylist()))
+    n_removed = store.remove(gone) if gone else 0
+    recall, n_checked = _recall(index, store)
+    if recall < WANTED_RECALL:
+        raise StorageError(
+            f"{address} finds {recall:.3f} of the ten nearest in {n_checked} questions, less than {WANTED_RECALL}; it "
+            "is not opened for searching: push again, and if that does not help look at the server's index"
+        )
+    change_notes(store, state="ready", about=index.about.as_dict(), recall=recall, n_checked=n_checked)
+    return Pushed(n_sent, n_removed, n_checked, recall)
+
+
+def _send(index: Index, store: MilvusStore, start: int, progress: Callable[[int, int], None] | None) -> int:
+    """Send the rows from `start` on, in the table's order, noting how far it got."""
+    at, total = 0, len(index)
+    waiting: list[pa.Table] = []
+    for batch in index.store.batches():
+        rows = pa.Table.from_batches([batch])
+        skipped = min(max(start - at, 0), rows.num_rows)
+        at += rows.num_rows
+        waiting.append(rows.slice(skipped).drop_columns(["_rowid", VECTOR_SUM, ITEM_SUM]))
+        if sum(map(len, waiting)) >= ROWS_AT_ONCE or at == total:
+            joined = pa.concat_tables(waiting)
+            waiting = []
+            if joined.num_rows:
+                store.add(joined)
+                change_notes(store, n_sent=at)
+            if progress is not None:
+                progress(at, total)
+    return total - start
+
+
+def _recall(index: Index, store: MilvusStore) -> tuple[float, int]:
+    """Recall@10 on stored vectors, each without its own group, against the exact answer; and how many were asked."""
+    n_asked = min(CHECKED, len(index))
+    asked = np.sort(np.random.default_rng(_SEED).choice(len(index), n_asked, replace=False))
+    rows = index.rows
+    groups = rows.items["group"].take(pa.array(asked)).to_pylist()
+    hits = total = 0
+    for first, last in pairwise([*range(0, n_asked, 64), n_asked]):
+        part = asked[first:last]
+        queries = rows.checked(part)
+        masks = rows.groups[None] != rows.groups[part][:, None]
+        truth = rows.nearest(queries, 10, masks)
+        for at, (query, group) in enumerate(zip(queries, groups[first:last], strict=True)):
+            exact = truth.scores[at][truth.rows[at] >= 0]
+            found = store.nearest(query[None], 10, Wanted(not_groups=frozenset([group])))[0]
+            # by score, not by id: identical tiles are equally right
+            hits += int((found.scores >= exact.min() - 1e-6).sum()) if len(exact) else 0
+            total += len(exact)
+    return (hits / total if total else 1.0), n_asked
