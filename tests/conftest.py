@@ -12,6 +12,9 @@ from PIL import Image
 
 from histoseek.encoders.encoder import EncoderCard, Fingerprint, Preprocessing, no_text_tower, unit_rows
 from histoseek.items import Item, Manifest, sha256_of
+from tests.milvus_server import milvus_server
+
+__all__ = ["milvus_server"]  # a fixture
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (40, 60, 200)}
 SIDE = 16
