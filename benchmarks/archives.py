@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +68,7 @@ def rows_of(first: int, vectors: NDArray[np.float32]) -> pa.Table:
         "box_height": np.full(len(rows), 256),
         "mpp": np.full(len(rows), 0.5),
     }
-    chance = np.random.default_rng(first).random(len(rows))
+    chance = chances(rows)
     columns = [
         pa.array(own[field.name], field.type) if field.name in own else pa.nulls(len(rows), field.type)
         for field in SCHEMA
@@ -84,14 +84,26 @@ def table_schema(dim: int) -> pa.Schema:
     return schema_of(pa.schema([*SCHEMA, *own]), dim)
 
 
-def write_archive(home: Path, n_rows: int, dim: int = DIM) -> None:
+def chances(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A number from 0 to 1 for each row, the same wherever it is asked for."""
+    return (rows * 2_654_435_761 % 1_000_003) / 1_000_003
+
+
+def columns_of(n_rows: int) -> dict[str, NDArray[np.int64]]:
+    """What filters ask for, as plain arrays."""
+    rows = np.arange(n_rows)
+    patient = rows // TILES_A_SLIDE // SLIDES_A_PATIENT
+    return {"tenth": chances(rows) < 0.1, "hundredth": chances(rows) < 0.01, "patient": patient}
+
+
+def write_tables(home: Path, tables: Iterable[pa.Table], dim: int = DIM) -> None:
     """An index of invented embeddings, written as an import writes it."""
     home.mkdir(parents=True)
     store = LanceStore.create(home, table_schema(dim))
-    at = 0
-    for block in vectors_of(n_rows, dim):
-        store.add(rows_of(at, block))
-        at += len(block)
+    n_rows = 0
+    for table in tables:
+        store.add(table)
+        n_rows += len(table)
     marks = Fingerprint("invented", "invented", Preprocessing(224, 0.5))
     about = About("invented", f"{MARK}invented", marks, dim, False, str(home), "", n_items=n_rows)
     about.write(home / FILE)

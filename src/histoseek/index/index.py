@@ -27,7 +27,7 @@ from histoseek.index.pushing import Pushed, push_index
 from histoseek.index.query import Example, RuleOptions, Rules
 from histoseek.index.region import Region
 from histoseek.index.removing import Removal, remove_items
-from histoseek.index.selecting import select_rows
+from histoseek.index.selecting import select_many, select_rows
 from histoseek.index.served import find_served, get_named, get_of_file, is_served, open_served
 from histoseek.index.upkeep import compact_index, keep_in_order, make_quick
 from histoseek.index.verifying import Verified, verify_index
@@ -183,6 +183,36 @@ class Index:
             for rank, (row, score) in enumerate(zip(found.to_pylist(), scores, strict=True), 1)
         ]
         return Hits(tuple(hits), self.root, _asked(asked, kept))
+
+    def search_many(
+        self, vectors: NDArray[np.float32], items: Sequence[str] | None = None, **rules: Unpack[RuleOptions]
+    ) -> list[Hits]:
+        """Find the items nearest to each of many vectors `[Q, D]`, quicker than one search after the other.
+
+        `items` are the ids of what the vectors belong to, where they are the archive's own: neither they nor, unless
+        `exclude_group` is False, their groups are found.
+
+        Raises:
+            InputError: vectors of another shape, not as many items, or a wrong filter.
+        """
+        kept = Rules(**rules)
+        self.refresh()
+        queries = np.stack([self.embed(Example("vector", vector)) for vector in vectors])
+        if items is not None and len(items) != len(queries):
+            raise InputError(f"{len(queries)} vectors cannot belong to {len(items)} items")
+        named = None if items is None else [self._row_of(name) for name in items]
+        found = select_many(self.rows, queries, kept, self.allowed(kept.where), named)
+        columns = rows_at(self.rows.items, np.concatenate([rows for rows, _ in found])).to_pylist()
+        answers, at = [], 0
+        for rows, scores in found:
+            part = columns[at : at + len(rows)]
+            at += len(rows)
+            hits = [
+                Hit(rank, float(score), item_of(row))
+                for rank, (row, score) in enumerate(zip(part, scores, strict=True), 1)
+            ]
+            answers.append(Hits(tuple(hits), self.root, _asked([Example("vector", [])], kept)))
+        return answers
 
     def search_wholes(self, name: str, level: Level = "slide", **rules: Unpack[WholeOptions]) -> WholeHits:
         """Find the slides (or, at level "case", the patients) most like one of the archive, never its own patient.

@@ -38,6 +38,21 @@ def select_rows(
         asked = min(n_allowed, asked * 4)
 
 
+def select_many(
+    rows: Rows,
+    vectors: NDArray[np.float32],
+    rules: Rules,
+    allowed: NDArray[np.bool_] | None,
+    named: Sequence[int] | None,
+) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Rows and scores of the hits of each of `vectors` [Q, D]; `named` are the rows that they belong to."""
+    if named is not None or rules.min_score is not None or _quotas(rules):
+        own: list[list[int]] = [[] for _ in vectors] if named is None else [[row] for row in named]
+        return [select_rows(rows, vector, rules, allowed, mine) for vector, mine in zip(vectors, own, strict=True)]
+    found = rows.find(vectors, min(rules.k, rows.items.num_rows), allowed)
+    return [(hit[hit >= 0], scores[hit >= 0]) for hit, scores in zip(found.rows, found.scores, strict=True)]
+
+
 def other_groups(groups: NDArray[np.int32], named: Sequence[int]) -> NDArray[np.bool_]:
     """Which rows share a group with none of the `named` rows, `[N]`; `groups` [N] are numbers of groups."""
     theirs = np.unique(groups[list(named)])
@@ -64,13 +79,7 @@ def _without_query(
 
 def within_quotas(items: pa.Table, hits: NDArray[np.int64], rules: Rules) -> NDArray[np.int64]:
     """Positions in `hits` that are left when each group, slide and picture has used up its share."""
-    quotas: list[tuple[str, int]] = []
-    if rules.per_group is not None:
-        quotas.append(("group", rules.per_group))
-    if rules.per_slide is not None:
-        quotas.append(("slide", rules.per_slide))
-    if rules.collapse:
-        quotas.append(("content", 1))
+    quotas = _quotas(rules)
     if not quotas:
         return np.arange(len(hits))
     columns = {name: _keys(items, name, hits) for name, _ in quotas}
@@ -86,6 +95,12 @@ def within_quotas(items: pa.Table, hits: NDArray[np.int64], rules: Rules) -> NDA
         if len(kept) == rules.k:
             break
     return np.array(kept, dtype=np.int64)
+
+
+def _quotas(rules: Rules) -> list[tuple[str, int]]:
+    """What may be found so many times only, and how many."""
+    asked = [("group", rules.per_group), ("slide", rules.per_slide), ("content", 1 if rules.collapse else None)]
+    return [(name, most) for name, most in asked if most is not None]
 
 
 def _keys(items: pa.Table, name: str, hits: NDArray[np.int64]) -> list[Any]:
