@@ -42,6 +42,8 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/slides.py
+	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint $(CONSTRAINTS)
+	$(BIN)/python benchmarks/search.py
 
 clean:
 	rm -rf .venv demo real dist build

@@ -55,8 +55,8 @@ def main() -> None:
 
 def compare(folder: Path, n_rows: int, wanted: list[str]) -> None:
     header = (
-        "engine, rows | write s | index s | open s | p50 / p95 ms | recall | 10 % filter | 1 % filter | own patient out "
-        "| 1 000 at once /s | MB anonymous / all"
+        "engine, rows | write s | index s | open s | p50 / p95 ms | recall | 10 % filter | 1 % filter "
+        "| own patient out | 1 000 at once /s | MB anonymous / all"
     )
     print(f"| {header} |\n|{'---|' * (header.count('|') + 1)}")
     for rows in sorted({min(n_rows, MOST_GRAPH_ROWS), n_rows}):

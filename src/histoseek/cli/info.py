@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from histoseek.cli.output import show_rows
+
+if TYPE_CHECKING:
+    from histoseek.index.about import About
 
 
 def add_to(app: typer.Typer) -> None:
@@ -70,12 +73,28 @@ def _index(path: Path) -> dict[str, Any]:
         "fingerprint": about.fingerprint.digest,
         "view": f"{about.fingerprint.preprocessing.view_px} px at {about.fingerprint.preprocessing.mpp} µm/px",
         "scales": dict(about.scales),
+        "search": _search(about),
         "images": about.root,
         "columns": ", ".join(index.rows.items.schema.names),
         "first id": index.rows.items["id"][0].as_py(),
         "created": about.created,
         **{name: about.facts[name] for name in ("title", "licence", "source") if name in about.facts},
     }
+
+
+def _search(about: About) -> str:
+    """How the index is searched."""
+    from histoseek.stores.codes import WORTHWHILE
+
+    tuned = about.search
+    if tuned:
+        return (
+            f"by codes of {tuned['bits']} bit, recall@10 {tuned['recall']:.4f} measured on {tuned['n_rows']} items "
+            f"({tuned['recall_filtered']:.4f} under a filter that leaves a tenth)"
+        )
+    if about.n_items < WORTHWHILE:
+        return "exact"
+    return "exact; quicker with: pip install 'histoseek[scale]', then histoseek index compact"
 
 
 def _manifest(path: Path) -> dict[str, Any]:
