@@ -132,7 +132,7 @@ class LanceStore:
     @property
     def n_commits(self) -> int:
         """Commits since the table was last compacted."""
-        return sum(1 for _ in self.ledger.folder.glob("*.json"))
+        return len(self.ledger.entries())
 
     def rows(self) -> Rows:
         """The newest version, from its fast copy, which is made now if it is missing or stale.

@@ -54,10 +54,12 @@ class Ledger:
     def files(self) -> dict[str, tuple[int, str]]:
         """What is known of all files: size and SHA-256 by their path inside the table's folder."""
         known: dict[str, tuple[int, str]] = {}
-        for path in sorted(self.folder.glob("*.json")):
+        for path in self.entries():
             try:
                 kept = json.loads(path.read_text(encoding="utf-8"))["files"]
                 known |= {str(name): (int(size), str(digest)) for name, (size, digest) in kept.items()}
+            except FileNotFoundError:  # merged meanwhile into the newest one, which is read last
+                continue
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DamagedError(f"{path} is damaged ({error}); restore the index from a snapshot") from error
         return known
@@ -69,9 +71,13 @@ class Ledger:
             return
         here = set(self.names())
         self.record(newest, {name: about for name, about in self.files().items() if name in here})
-        for path in self.folder.glob("*.json"):
+        for path in self.folder.iterdir():  # also what a writer left that died while it wrote an entry
             if path != self._path(newest):
                 path.unlink()
+
+    def entries(self) -> list[Path]:
+        """The files of the ledger, oldest first."""
+        return sorted(path for path in self.folder.glob("*.json") if path.name[0] != ".")
 
     def names(self) -> Iterator[str]:
         """Paths of the table's files inside its folder."""
@@ -82,7 +88,10 @@ class Ledger:
     def digests(self, names: set[str]) -> dict[str, tuple[int, str]]:
         """Size and SHA-256 of some files."""
         paths = {name: self.table_dir / name for name in sorted(names)}
-        return {name: (path.stat().st_size, sha256_of(path)) for name, path in paths.items()}
+        try:
+            return {name: (path.stat().st_size, sha256_of(path)) for name, path in paths.items()}
+        except FileNotFoundError as error:  # a compaction took it away; readers then look at the newer version
+            raise DamagedError(f"{error.filename} is missing; restore the index from a snapshot") from error
 
     def damaged(self, most_bytes: int | None = None) -> list[str]:
         """Files, of all or of those up to a size, that are not what they were when they were acknowledged."""
