@@ -47,7 +47,7 @@ def test_every_column_counts_and_null_is_no_value() -> None:
     plain = table()
     whole = item_sums(plain.drop_columns(["vector"]))
     others = {
-        "label": ["y", "", None, "null"], "fold": [1, 0, None, 1], "mpp": [0.6, 0.0, None, 0.0],
+        "label": ["y", "", None, "NULL"], "fold": [1, 0, None, 1], "mpp": [0.6, 0.0, None, 0.0],
         "seen": [False, False, None, None], "day": [None, datetime.date(1970, 1, 1), None, datetime.date(1970, 1, 1)],
     }  # fmt: skip
     for name, values in others.items():
