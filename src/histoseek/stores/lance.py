@@ -24,8 +24,8 @@ from histoseek.stores.known import KnownIds
 from histoseek.stores.ledger import FOLDER, Entry, Ledger
 from histoseek.stores.store import VECTOR, Rows
 from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, with_sums, wrong_rows
+from histoseek.stores.upgrading import TABLE, batches_of, begin_ledger, connect
 
-TABLE = "items"
 LOCK = "writer.lock"
 
 FRESH_FROM = 50_000
@@ -58,13 +58,14 @@ class LanceStore:
     def create(cls, home: str | Path, schema: pa.Schema) -> LanceStore:
         """Make an empty table; `schema` holds the item columns and a `vector` of fixed size."""
         store = cls(home)
-        if store.exists:
-            raise InputError(f"{store._lance} is there already; choose another folder")
         with store.locked(), store._storing():
+            if store.exists:
+                raise InputError(f"{store._lance} is there already; choose another folder")
             shutil.rmtree(store._lance, ignore_errors=True)  # begun by a process that died before it was acknowledged
             store.ledger.folder.mkdir(exist_ok=True)
             sums = [pa.field(name, pa.uint64()) for name in (VECTOR_SUM, ITEM_SUM)]
-            table = _connect(store.home).create_table(TABLE, schema=pa.schema([*schema, *sums]))
+            table = connect(store.home).create_table(TABLE, schema=pa.schema([*schema, *sums]))
+            flush_to_disk(store.home)
             store._acknowledge(table, set(), 0)
         return store
 
@@ -113,7 +114,7 @@ class LanceStore:
             older = set(self.ledger.names())
             sound = (batch.drop_columns([ROW_ID]) for batch in self._sound(table))
             whole = pa.RecordBatchReader.from_batches(table.schema, sound)
-            _connect(self.home).create_table(TABLE, data=whole, mode="overwrite")
+            connect(self.home).create_table(TABLE, data=whole, mode="overwrite")
         with self.locked(), self._storing():  # what is older is deleted only after what is newer was acknowledged
             self._forget(older)
         return True
@@ -155,7 +156,7 @@ class LanceStore:
 
     def batches(self) -> pa.RecordBatchReader:
         """All rows with item columns, vector and checksums, in bounded memory."""
-        return _batches(self._at(self.version))
+        return batches_of(self._at(self.version))
 
     def drop(self) -> None:
         """Delete the table, its ledger and its fast copies."""
@@ -184,7 +185,7 @@ class LanceStore:
     def _at(self, version: int) -> Any:
         """A handle on one version, which no later commit moves."""
         try:
-            table = _connect(self.home).open_table(TABLE)
+            table = connect(self.home).open_table(TABLE)
             table.checkout(version)
         except (ValueError, RuntimeError, OSError) as error:
             raise DamagedError(f"{self._lance} cannot be opened ({_first_line(error)})") from error
@@ -233,7 +234,7 @@ class LanceStore:
 
     def _sound(self, table: Any) -> pa.RecordBatchReader:
         """All rows of a table; each is held against its checksums as it passes."""
-        reader = _batches(table)
+        reader = batches_of(table)
 
         def checked() -> Iterator[pa.RecordBatch]:
             for batch in reader:
@@ -268,9 +269,9 @@ class LanceStore:
             self._undo_unacknowledged()
             before = set(self.ledger.names())
             entry = self._entry
-            table = _connect(self.home).open_table(TABLE)
+            table = connect(self.home).open_table(TABLE)
             yield table
-            self._acknowledge(_connect(self.home).open_table(TABLE), before, entry.generation + moves_rows)
+            self._acknowledge(connect(self.home).open_table(TABLE), before, entry.generation + moves_rows)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -300,37 +301,20 @@ class LanceStore:
     def _acknowledge(self, table: Any, before: set[str], generation: int) -> None:
         """Put what is new on the disk for good, then say so in the ledger."""
         fresh = set(self.ledger.names()) - before
-        if not fresh:
-            return
-        for name in fresh:
-            flush_to_disk(self._lance / name)
-        for folder in {self._lance, *((self._lance / name).parent for name in fresh)}:
-            flush_to_disk(folder)
-        self._written = int(table.version)
-        self.ledger.record(Entry(self._written, generation), self.ledger.digests(fresh))
+        if fresh:
+            self._written = int(table.version)
+            self.ledger.acknowledge(Entry(self._written, generation), fresh)
 
     def _undo_unacknowledged(self) -> None:
         """Take back the commits of a writer that died before it acknowledged them."""
         newest = self.ledger.newest()
         if newest is None:
-            self._begin_ledger()
+            begin_ledger(self.home, self.ledger)
             return
         for version, path in self._versions().items():
             if version > newest.version:
                 path.unlink()
                 (path.parent / "latest_version_hint.json").unlink(missing_ok=True)
-
-    def _begin_ledger(self) -> None:
-        """Bring a table of the first format, without checksums and ledger, to the present one."""
-        older = set(self.ledger.names())
-        table = _connect(self.home).open_table(TABLE)
-        plain = (pa.Table.from_batches([batch]).drop_columns([ROW_ID]) for batch in _batches(table))
-        batches = (batch for part in plain for batch in with_sums(part, VECTOR).to_batches())
-        fields = [*table.schema, *(pa.field(name, pa.uint64()) for name in (VECTOR_SUM, ITEM_SUM))]
-        reader = pa.RecordBatchReader.from_batches(pa.schema(fields), batches)
-        table = _connect(self.home).create_table(TABLE, data=reader, mode="overwrite")
-        self.ledger.folder.mkdir(exist_ok=True)
-        self._acknowledge(table, older, 1)
 
     def _is_tidy(self) -> bool:
         """Whether nothing was removed and nothing older lies about."""
@@ -344,10 +328,6 @@ class LanceStore:
         for old in fast_versions(self.home):
             if old < self._entry.version:
                 shutil.rmtree(fast_folder(self.home, old), ignore_errors=True)
-
-
-def _batches(table: Any) -> pa.RecordBatchReader:
-    return table.search().with_row_id(True).select(table.schema.names).to_batches(batch_size=8192)
 
 
 def _column(table: Any, name: str) -> pa.ChunkedArray:
@@ -367,9 +347,3 @@ def _without_sums(schema: pa.Schema) -> pa.Schema:
 
 def _first_line(error: Exception) -> str:
     return str(error).split("\n")[0]
-
-
-def _connect(home: Path) -> Any:
-    import lancedb
-
-    return lancedb.connect(str(home))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from histoseek.errors import DamagedError
-from histoseek.items.files import sha256_of, written_whole
+from histoseek.items.files import flush_to_disk, sha256_of, written_whole
 
 FOLDER = "ledger"
 _HINT = "latest_version_hint.json"  # Lance's only file that changes; it is never relied upon
@@ -45,6 +45,14 @@ class Ledger:
         except OSError as error:
             raise DamagedError(f"{self.folder} cannot be read: {error.strerror}") from error
         return max(entries, default=None)
+
+    def acknowledge(self, entry: Entry, fresh: set[str]) -> None:
+        """Put the files that are new with a version on the disk for good, then say so."""
+        for name in fresh:
+            flush_to_disk(self.table_dir / name)
+        for folder in {self.table_dir, *((self.table_dir / name).parent for name in fresh)}:
+            flush_to_disk(folder)
+        self.record(entry, self.digests(fresh))
 
     def record(self, entry: Entry, files: Mapping[str, tuple[int, str]]) -> None:
         """Acknowledge a version; `files` are those that are new with it, as size and SHA-256."""
