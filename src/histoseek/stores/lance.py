@@ -37,6 +37,9 @@ FRESH_SHARE = 0.1
 PATIENCE_S = 600.0
 """How long a writer waits for the one before it."""
 
+_SAY_WHAT_IS_THERE = ("_versions", "_deletions")
+"""Small files that say which rows there are: they are checked before anything is built upon them. Rows carry sums."""
+
 _V2_TOP = 2**64 - 1
 _IDS_A_DELETE = 5_000
 _TRIES = 20
@@ -88,7 +91,8 @@ class LanceStore:
 
     def count(self) -> int:
         """How many items there are."""
-        return int(self._at(self.version).count_rows())
+        with self._reading():
+            return int(self._at(self.version).count_rows())
 
     def add(self, rows: pa.Table) -> None:
         """Add rows, on disk when this returns; one whose id is there already takes the place of the older."""
@@ -112,9 +116,7 @@ class LanceStore:
             if self._is_tidy():
                 return False
             older = set(self.ledger.names())
-            sound = (batch.drop_columns([ROW_ID]) for batch in self._sound(table))
-            whole = pa.RecordBatchReader.from_batches(table.schema, sound)
-            connect(self.home).create_table(TABLE, data=whole, mode="overwrite")
+            self._write_anew(table)
         with self.locked(), self._storing():  # what is older is deleted only after what is newer was acknowledged
             self._forget(older)
         return True
@@ -152,11 +154,12 @@ class LanceStore:
 
     def ids(self) -> set[str]:
         """The ids of all items."""
-        return set(_column(self._at(self.version), "id").to_pylist())
+        with self._reading():
+            return set(_column(self._at(self.version), "id").to_pylist())
 
-    def batches(self) -> pa.RecordBatchReader:
-        """All rows with item columns, vector and checksums, in bounded memory."""
-        return batches_of(self._at(self.version))
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows with item columns, vector and checksums, in bounded memory; raises `DamagedError`."""
+        return self._read(batches_of(self._at(self.version)))
 
     def drop(self) -> None:
         """Delete the table, its ledger and its fast copies."""
@@ -184,11 +187,9 @@ class LanceStore:
 
     def _at(self, version: int) -> Any:
         """A handle on one version, which no later commit moves."""
-        try:
+        with self._reading():
             table = connect(self.home).open_table(TABLE)
             table.checkout(version)
-        except (ValueError, RuntimeError, OSError) as error:
-            raise DamagedError(f"{self._lance} cannot be opened ({_first_line(error)})") from error
         return table
 
     def _rows_of(self, entry: Entry) -> Rows:
@@ -217,9 +218,10 @@ class LanceStore:
 
     def _fresh(self, base: FastCopy, version: int) -> FreshRows | None:
         """The base with what has changed since; None when that is too much of it."""
-        self._check_files(most_bytes=64 * 1024**2)
+        self._check_files(_SAY_WHAT_IS_THERE)
         table = self._at(version)
-        now = np.sort(_column(table, ROW_ID).to_numpy())
+        with self._reading():
+            now = np.sort(_column(table, ROW_ID).to_numpy())
         kept = np.flatnonzero(np.isin(base.row_ids, now, assume_unique=True))
         added = np.setdiff1d(now, base.row_ids, assume_unique=True)
         if len(added) + base.items.num_rows - len(kept) > FRESH_SHARE * base.items.num_rows:
@@ -227,7 +229,8 @@ class LanceStore:
         if not len(added):
             empty = base.items.slice(0, 0), np.zeros((0, base.vectors(kept[:0]).shape[1]), dtype=np.float32)
             return FreshRows(base, version, kept, empty)
-        found = table.take_row_ids([int(row) for row in added]).to_arrow()
+        with self._reading():
+            found = table.take_row_ids([int(row) for row in added]).to_arrow()
         self._check_rows(found)
         items = found.drop_columns([VECTOR, VECTOR_SUM, ITEM_SUM])
         return FreshRows(base, version, kept, (items, matrix_of(found[VECTOR])))
@@ -237,7 +240,7 @@ class LanceStore:
         reader = batches_of(table)
 
         def checked() -> Iterator[pa.RecordBatch]:
-            for batch in reader:
+            for batch in self._read(reader):
                 self._check_rows(pa.Table.from_batches([batch]).drop_columns([ROW_ID]))
                 yield batch
 
@@ -254,9 +257,9 @@ class LanceStore:
                 "or remove them and add them again"
             )
 
-    def _check_files(self, most_bytes: int | None = None) -> None:
-        """Hold the table's files against the ledger, or only those up to a size."""
-        wrong = self.ledger.damaged(most_bytes)
+    def _check_files(self, folders: tuple[str, ...] | None = None) -> None:
+        """Hold the table's files against the ledger, or only those in some folders."""
+        wrong = self.ledger.damaged(folders)
         if wrong:
             raise DamagedError(
                 f"{self._lance / wrong[0]} is not what was stored; restore the index from a snapshot, or build it again"
@@ -266,6 +269,7 @@ class LanceStore:
     def _writing(self, *, moves_rows: bool = False) -> Iterator[Any]:
         """The table for one atomic change: it counts when this ends without an error, and not before."""
         with self.locked(), self._storing():
+            self._check_files(_SAY_WHAT_IS_THERE)
             self._undo_unacknowledged()
             before = set(self.ledger.names())
             entry = self._entry
@@ -276,15 +280,30 @@ class LanceStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other writers out for a while; not to be nested."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.home / LOCK, timeout=PATIENCE_S)
         try:
-            lock = FileLock(self.home / LOCK, timeout=PATIENCE_S)
-            with lock:
-                yield
+            self.home.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
         except Timeout as error:
             raise StorageError(f"another process has been writing to {self.home} for long; try again later") from error
-        except PermissionError as error:
-            raise StorageError(f"{self.home} cannot be written to ({error.strerror})") from error
+        except OSError as error:
+            raise StorageError(f"{self.home} cannot be written to ({error.strerror or error})") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what Lance says of files that are gone, or not what it wrote, into one sentence."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DamagedError(f"{self._lance} cannot be read ({_first_line(error)})") from error
+
+    def _read(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        with self._reading():
+            yield from reader
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
@@ -315,6 +334,24 @@ class LanceStore:
             if version > newest.version:
                 path.unlink()
                 (path.parent / "latest_version_hint.json").unlink(missing_ok=True)
+
+    def _write_anew(self, table: Any) -> None:
+        wrong: list[DamagedError] = []
+
+        def sound() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from (batch.drop_columns([ROW_ID]) for batch in self._sound(table))
+            except DamagedError as error:  # Lance, which draws these batches, would make a text of it
+                wrong.append(error)
+                raise
+
+        whole = pa.RecordBatchReader.from_batches(table.schema, sound())
+        try:
+            connect(self.home).create_table(TABLE, data=whole, mode="overwrite")
+        except (OSError, RuntimeError, ValueError):
+            if wrong:
+                raise wrong[0] from None
+            raise
 
     def _is_tidy(self) -> bool:
         """Whether nothing was removed and nothing older lies about."""

@@ -101,12 +101,12 @@ class Ledger:
         except FileNotFoundError as error:  # a compaction took it away; readers then look at the newer version
             raise DamagedError(f"{error.filename} is missing; restore the index from a snapshot") from error
 
-    def damaged(self, most_bytes: int | None = None) -> list[str]:
-        """Files, of all or of those up to a size, that are not what they were when they were acknowledged."""
+    def damaged(self, folders: tuple[str, ...] | None = None) -> list[str]:
+        """Files, of all or of those in some folders, that are not what they were when they were acknowledged."""
         here = set(self.names())
         known = {name: about for name, about in self.files().items() if name in here}
-        if most_bytes is not None:
-            known = {name: about for name, about in known.items() if about[0] <= most_bytes}
+        if folders is not None:
+            known = {name: about for name, about in known.items() if name.split("/")[0] in folders}
         found = self.digests(set(known))
         return [name for name, about in known.items() if found[name] != about]
 
