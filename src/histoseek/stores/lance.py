@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from histoseek.errors import DamagedError, InputError, StorageError
-from histoseek.items.files import flush_to_disk
+from histoseek.items.files import flush_to_disk, is_full
 from histoseek.stores.caching import cache_home
 from histoseek.stores.codes import Tuned
-from histoseek.stores.fast import ROW_ID, FastCopy, fast_folder, fast_versions, matrix_of, write_fast
+from histoseek.stores.fast import ROW_ID, FastCopy, drop_fast, fast_folder, fast_versions, matrix_of, write_fast
 from histoseek.stores.fresh import FreshRows
 from histoseek.stores.known import KnownIds
 from histoseek.stores.ledger import FOLDER, Entry, Ledger
@@ -40,6 +39,7 @@ PATIENCE_S = 600.0
 _SAY_WHAT_IS_THERE = ("_versions", "_deletions")
 """Small files that say which rows there are: they are checked before anything is built upon them. Rows carry sums."""
 
+_FULL = ("No space left", "File too large", "Disk quota exceeded")
 _V2_TOP = 2**64 - 1
 _IDS_A_DELETE = 5_000
 _TRIES = 20
@@ -311,7 +311,7 @@ class LanceStore:
         try:
             yield
         except (OSError, RuntimeError) as error:
-            full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+            full = (isinstance(error, OSError) and is_full(error)) or any(words in str(error) for words in _FULL)
             reason = "the disk is full" if full else _first_line(error)
             raise StorageError(
                 f"cannot write to {self.home}: {reason}; what was acknowledged before is kept: go on when there is room"
@@ -362,9 +362,7 @@ class LanceStore:
         for name in names:
             (self._lance / name).unlink(missing_ok=True)
         self.ledger.merge()
-        for old in fast_versions(self.home):
-            if old < self._entry.version:
-                shutil.rmtree(fast_folder(self.home, old), ignore_errors=True)
+        drop_fast(self.home, self._entry.version)
 
 
 def _column(table: Any, name: str) -> pa.ChunkedArray:
