@@ -26,7 +26,7 @@ from histoseek.stores.codes import Codes, Tuned, read_codes, tuning_of, write_co
 from histoseek.stores.exact import nearest, rescored
 from histoseek.stores.ledger import Entry
 from histoseek.stores.store import VECTOR, Neighbours, group_numbers
-from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, vector_sums
+from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, facts_sum, vector_sums
 
 CHECKED_AT_START = 256 * 1024**2
 """Vectors up to this many bytes are checked whole when the copy is opened."""
@@ -43,6 +43,9 @@ class FastCopy:
         self.folder = folder
         try:
             about = json.loads((folder / "fast.json").read_text(encoding="utf-8"))
+            if about.pop("checksum") != facts_sum(about):
+                raise ValueError("fast.json")
+            self.mark = str(about["mark"])
             self.entry = Entry(int(about["version"]), int(about["generation"]))
             self._check(about["files"])
             self._matrix = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
@@ -149,16 +152,19 @@ def fast_versions(home: Path) -> list[int]:
     return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
-def write_fast(home: Path, entry: Entry, batches: pa.RecordBatchReader, n_rows: int) -> FastCopy:
-    """Write the fast copy of a table read in batches, in bounded memory, and drop those of older versions."""
+def write_fast(home: Path, entry: Entry, mark: str, batches: pa.RecordBatchReader, n_rows: int) -> FastCopy:
+    """Write the fast copy of a table read in batches, in bounded memory, and drop those of older versions.
+
+    `mark` tells this table from another one that lay at the same place and had as many versions.
+    """
     target = fast_folder(home, entry.version)
     with _draft(home, target) as draft:
         dim = batches.schema.field(VECTOR).type.list_size
         _write_columns(draft, batches, n_rows, dim)
         digests = {file.name: sha256_of(file) for file in sorted(draft.iterdir())}
-        about = {"version": entry.version, "generation": entry.generation, "dim": dim, "files": digests}
+        about = {**entry._asdict(), "mark": mark, "dim": dim, "files": digests}
         with written_whole(draft / "fast.json") as path:
-            path.write_text(json.dumps(about, indent=1), encoding="utf-8")
+            path.write_text(json.dumps({**about, "checksum": facts_sum(about)}, indent=1), encoding="utf-8")
         for file in draft.iterdir():
             flush_to_disk(file)
     drop_fast(home, entry.version)
@@ -245,5 +251,5 @@ def _draft(home: Path, target: Path) -> Iterator[Path]:
 def _not_written(home: Path, error: OSError) -> StorageError:
     reason = "the disk is full" if is_full(error) else error.strerror
     return StorageError(
-        f"cannot write the fast copy into {home}: {reason}; nothing is lost: search again when there is room"
+        f"cannot write the fast copy into {home}: {reason}; nothing is lost, try again when there is room"
     )

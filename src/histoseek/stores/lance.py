@@ -114,6 +114,7 @@ class LanceStore:
         """Write the rows anew, without those removed, and delete everything older; False where that changes nothing."""
         with self._writing(moves_rows=True) as table:
             if self._is_tidy():
+                drop_fast(self.home, self._entry.version)
                 return False
             older = set(self.ledger.names())
             self._write_anew(table)
@@ -185,6 +186,11 @@ class LanceStore:
         paths = [path for path in (self._lance / "_versions").glob("*.manifest") if path.stem.isdigit()]
         return {_V2_TOP - int(path.stem) if len(path.stem) == 20 else int(path.stem): path for path in paths}
 
+    def _mark(self, version: int) -> str:
+        """What tells this table from others, empty in the first format."""
+        path = self._versions().get(version)
+        return "" if path is None else self.ledger.mark(version, f"{path.parent.name}/{path.name}")
+
     def _at(self, version: int) -> Any:
         """A handle on one version, which no later commit moves."""
         with self._reading():
@@ -197,8 +203,11 @@ class LanceStore:
         for version in fast_versions(home):
             if version > entry.version:
                 continue
+            mark = self._mark(version)
             try:
                 copy = FastCopy(fast_folder(home, version))
+                if copy.mark != mark:
+                    raise DamagedError(f"{copy.folder} is of another table that lay at this place")
             except DamagedError:  # derived and disposable: it is made anew from the table
                 shutil.rmtree(fast_folder(home, version), ignore_errors=True)
                 continue
@@ -214,7 +223,9 @@ class LanceStore:
     def _copied(self, entry: Entry) -> FastCopy:
         self._check_files()
         table = self._at(entry.version)
-        return write_fast(cache_home(self.home), entry, self._sound(table), int(table.count_rows()))
+        return write_fast(
+            cache_home(self.home), entry, self._mark(entry.version), self._sound(table), int(table.count_rows())
+        )
 
     def _fresh(self, base: FastCopy, version: int) -> FreshRows | None:
         """The base with what has changed since; None when that is too much of it."""

@@ -63,14 +63,15 @@ class Ledger:
         """What is known of all files: size and SHA-256 by their path inside the table's folder."""
         known: dict[str, tuple[int, str]] = {}
         for path in self.entries():
-            try:
-                kept = json.loads(path.read_text(encoding="utf-8"))["files"]
-                known |= {str(name): (int(size), str(digest)) for name, (size, digest) in kept.items()}
-            except FileNotFoundError:  # merged meanwhile into the newest one, which is read last
-                continue
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise DamagedError(f"{path} is damaged ({error}); restore the index from a snapshot") from error
+            known |= _files_in(path)
         return known
+
+    def mark(self, version: int, name: str) -> str:
+        """The digest of a file that was acknowledged with a version; empty where none was."""
+        for path in self.entries():
+            if path.name.startswith(f"{version:012d}-"):
+                return _files_in(path).get(name, (0, ""))[1]
+        return ""
 
     def merge(self) -> None:
         """Join all entries into that of the newest version and forget files that are gone."""
@@ -112,6 +113,16 @@ class Ledger:
 
     def _path(self, entry: Entry) -> Path:
         return self.folder / f"{entry.version:012d}-{entry.generation}.json"
+
+
+def _files_in(path: Path) -> dict[str, tuple[int, str]]:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return {str(name): (int(size), str(digest)) for name, (size, digest) in kept.items()}
+    except FileNotFoundError:  # merged meanwhile into the newest one, which is read last
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{path} is damaged ({error}); restore the index from a snapshot") from error
 
 
 def _entry_of(name: str) -> Entry:
