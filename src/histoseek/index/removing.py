@@ -30,6 +30,7 @@ class Removal:
 
 def remove_items(index: Index, removal: Removal, *, dry_run: bool = False) -> list[str]:
     """Remove what is asked and return the ids; with `dry_run` only return them; see `Index.remove`."""
+    index.refresh()  # what another process added of the same patient goes too
     ids = _ids(index, removal)
     if ids and not dry_run:
         index.store.remove(ids)

@@ -51,7 +51,7 @@ def make_quick(index: Index) -> None:
     if len(index) >= WORTHWHILE:
         with suppress(MissingExtraError):  # search stays exact, and `info` says how it gets faster
             tuned = index.store.make_codes(index.rows.groups)
-        index.__dict__.pop("rows", None)
+        index.forget_rows()
     search = {} if tuned is None else asdict(tuned)
     if index.about.search != search or index.about.format < FORMAT:
         note_contents(index, search=search)
