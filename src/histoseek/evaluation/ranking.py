@@ -67,7 +67,7 @@ def take_queries(index: Index, queries: Manifest | str | None, settings: Setting
     else:
         mask = index.allowed(queries)
         rows: NDArray[np.int64] = np.arange(len(index)) if mask is None else np.flatnonzero(mask)
-        found = Queries(index.rows.items.take(pa.array(rows)), index.rows.vectors(rows), rows, (), 0)
+        found = Queries(index.rows.items.take(pa.array(rows)), index.rows.checked(rows), rows, (), 0)
     if not found.items.num_rows:
         raise InputError("there is no query: the filter leaves no item, or none of them can be read")
     _has_column(found.items, settings.label, "queries")
@@ -112,7 +112,7 @@ def _from_manifest(index: Index, queries: Manifest) -> Queries:
     """
     rows, stored = _same_items(index, queries.table)
     vectors = np.zeros((len(queries), index.about.dim), dtype=np.float32)
-    vectors[stored] = index.rows.vectors(rows[stored])
+    vectors[stored] = index.rows.checked(rows[stored])
     skipped: list[Skipped] = []
     kept = np.ones(len(queries), dtype=bool)
     missing = np.flatnonzero(~stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -41,37 +42,60 @@ class Added:
 
 def add_items(index: Index, manifest: Manifest, progress: Progress | None = None, workers: int = 2) -> Added:
     """Embed those items of a manifest that the index does not hold, or holds with other pixels; see `Index.add`."""
-    placed = _placed(manifest, index.root)
-    seen = {"new": 0, "changed": 0, "relabelled": 0, "same": 0}
+    index.refresh()
     schema = schema_of(index.columns, index.about.dim)
     store: Store = index.server if index.server is not None else index.store
+    placed = _placed(_fitted(manifest, schema), index.root)
+    seen: Counter[str] = Counter()
+    changed: set[str] = set()
     relabelled: list[Embedded] = []
+
+    def put_relabelled() -> None:
+        if relabelled:
+            store.add(rows_of(relabelled, schema))
+            relabelled.clear()
 
     def wanted() -> Iterator[Item]:
         for item, row in _with_rows(with_digests(placed, placed.path_of), index):
-            kind = _kind(item, row, schema)
+            kind, whole = _kind(item, row, schema)
             seen[kind] += 1
+            if kind == "changed":
+                changed.add(item.id)
             if kind == "relabelled" and row is not None:
-                relabelled.append(Embedded(item, index.stored_vector(item.id)))
+                relabelled.append(Embedded(whole, index.stored_vector(item.id)))
+                if len(relabelled) >= _BLOCK:
+                    put_relabelled()
             if kind in ("new", "changed"):
-                yield item
+                yield whole
 
-    def told(_: int) -> None:
-        if progress is not None:
-            progress(sum(seen.values()), len(manifest))
-
+    tell = progress or (lambda _done, _total: None)
     embedded = embed_items(wanted(), placed.path_of, index.encoder, workers)
-    skipped = fill(store, schema, embedded, told)
-    for start in range(0, len(relabelled), _BLOCK):
-        store.add(rows_of(relabelled[start : start + _BLOCK], schema))
+    skipped = fill(store, schema, embedded, lambda _: tell(seen.total(), len(manifest)))
+    put_relabelled()
     if index.server is None:
         _note_skipped(index, skipped)
-    left_out = tuple(name for name in manifest.columns if name not in schema.names)
-    n_skipped_new = len(skipped)
     index.refresh()
-    return Added(
-        seen["new"] - n_skipped_new, seen["changed"], seen["relabelled"], seen["same"], tuple(skipped), left_out
-    )
+    n_unread = sum(one.id in changed for one in skipped)  # they stay as they were
+    n_new, n_changed = seen["new"] - (len(skipped) - n_unread), seen["changed"] - n_unread
+    left_out = tuple(name for name in manifest.columns if name not in schema.names)
+    return Added(n_new, n_changed, seen["relabelled"], seen["same"], tuple(skipped), left_out)
+
+
+def _fitted(manifest: Manifest, schema: pa.Schema) -> Manifest:
+    """The manifest with columns of the index's types, before hours are spent on its pixels."""
+    table = manifest.table
+    for at, name in enumerate(table.schema.names):
+        if name not in schema.names or table.schema.field(at).type == schema.field(name).type:
+            continue
+        kind = schema.field(name).type
+        try:
+            table = table.set_column(at, pa.field(name, kind), table[name].cast(kind))
+        except pa.ArrowException as error:
+            raise InputError(
+                f"the column {name!r} of the manifest holds {table.schema.field(at).type}, and that of the index "
+                f"{kind}; make them alike, or leave the column out"
+            ) from error
+    return replace(manifest, table=table)
 
 
 def _placed(manifest: Manifest, root: Path) -> Manifest:
@@ -98,15 +122,21 @@ def _with_rows(items: Iterator[Item], index: Index) -> Iterator[tuple[Item, dict
         yield from ((item, there.get(item.id)) for item in block)
 
 
-def _kind(item: Item, row: dict[str, Any] | None, schema: pa.Schema) -> str:
+def _kind(item: Item, row: dict[str, Any] | None, schema: pa.Schema) -> tuple[str, Item]:
+    """What an item is to the index, and the item with those columns of the index that the manifest does not know."""
     if row is None:
-        return "new"
+        return "new", item
     held = item_of(row)
-    if any(getattr(held, name) != getattr(item, name) for name in _PIXELS):
-        return "changed"
     known = {name: value for name, value in item.extra.items() if name in schema.names}
-    same_extra = all(held.extra.get(name) == value for name, value in known.items())
-    return "same" if same_extra and replace(held, extra={}) == replace(item, extra={}) else "relabelled"
+    whole = replace(item, extra={**held.extra, **known})
+    if any(getattr(held, name) != getattr(item, name) for name in _PIXELS):
+        return "changed", whole
+    same_extra = all(_is_same(held.extra.get(name), value) for name, value in known.items())
+    return ("same" if same_extra and replace(held, extra={}) == replace(item, extra={}) else "relabelled"), whole
+
+
+def _is_same(one: Any, two: Any) -> bool:
+    return bool(one == two or (one != one and two != two))  # NaN is like itself here
 
 
 def _note_skipped(index: Index, skipped: list[Skipped]) -> None:

@@ -34,7 +34,7 @@ def bags_of(rows: Rows, wholes: Sequence[Whole], level: Level, how: Choice, kept
             _write(kept, chosen)
     starts = np.cumsum([0, *(len(part) for part in chosen)])[:-1].astype(np.int64)
     flat = np.concatenate(chosen)
-    means = np.stack([unit_mean(rows.vectors(whole.rows)) for whole in wholes])
+    means = np.stack([unit_mean(rows.checked(whole.rows)) for whole in wholes])
     return Bags(rows.checked(flat), flat, starts, means)
 
 
@@ -59,7 +59,7 @@ def _representatives(rows: Rows, whole: Whole, level: Level, how: Choice) -> NDA
         slides = rows.items["slide"].take(pa.array(whole.rows)).fill_null("").to_pylist()
         names = np.array(slides, dtype=object)
         parts = [whole.rows[names == name] for name in dict.fromkeys(slides)]
-    return np.concatenate([part[choose(rows.vectors(part), _places(rows.items, part), how)] for part in parts])
+    return np.concatenate([part[choose(rows.checked(part), _places(rows.items, part), how)] for part in parts])
 
 
 def _places(items: pa.Table, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -81,7 +81,7 @@ def _read(path: Path, wholes: Sequence[Whole]) -> list[NDArray[np.int64]] | None
     try:
         with np.load(path, allow_pickle=False) as kept:
             numbers, rows = kept["chosen"]
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, RuntimeError, MemoryError, BadZipFile):
         return None
     chosen = [rows[numbers == number] for number in range(len(wholes))]
     fits = all(len(part) and np.isin(part, whole.rows).all() for part, whole in zip(chosen, wholes, strict=True))

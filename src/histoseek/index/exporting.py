@@ -86,7 +86,7 @@ def _blocks(
     """Item columns and vectors `[n, D]` of the chosen rows, in order."""
     for start in range(0, len(chosen), ROWS_A_GROUP):
         rows = chosen[start : start + ROWS_A_GROUP]
-        yield index.rows.items.take(pa.array(rows)), np.asarray(index.rows.vectors(rows), dtype=np.float32)
+        yield index.rows.items.take(pa.array(rows)), np.asarray(index.rows.checked(rows), dtype=np.float32)
         if progress is not None:
             progress(start + len(rows), len(chosen))
 

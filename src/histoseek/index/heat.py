@@ -39,6 +39,7 @@ def heat_of(index: Index, vector: NDArray[np.float32], slide: str) -> HeatMap:
     Raises:
         InputError: the index holds no tile of that slide, or several slides go by that name.
     """
+    index.refresh()
     items = index.rows.items
     rows = rows_of_slide(items, slide)
     rows = rows[np.asarray(items["box_x"].take(pa.array(rows)).is_valid())]

@@ -271,10 +271,14 @@ class Index:
     def refresh(self) -> None:
         """See what was written since the index was opened; costs next to nothing when nothing was."""
         if self._server is None and "rows" in self.__dict__ and self.rows.version != self.store.version:
-            self.__dict__.pop("rows")
-            self._masks.clear()
-            self._row_by_id.clear()
+            self.forget_rows()
             self.about = _read_about(self.path)
+
+    def forget_rows(self) -> None:
+        """Read the rows anew when they are next needed."""
+        self.__dict__.pop("rows", None)
+        self._masks.clear()
+        self._row_by_id.clear()
 
     def allowed(self, where: str | None) -> NDArray[np.bool_] | None:
         """Which rows fulfil a filter, `[N]`; None means all."""

@@ -35,6 +35,7 @@ class Removal:
 def remove_items(index: Index, removal: Removal, *, dry_run: bool = False) -> list[str]:
     """Remove what is asked and return the ids; with `dry_run` only return them; see `Index.remove`."""
     _check_named(removal)
+    index.refresh()  # what another process added of the same patient goes too
     ids = _ids(index, removal) if index.server is None else _ids_served(index.server, removal)
     if ids and not dry_run and index.server is not None:
         index.server.remove(ids)

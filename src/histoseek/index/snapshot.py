@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from histoseek.errors import DamagedError, InputError
+from histoseek.errors import DamagedError, InputError, StorageError
 from histoseek.index.about import FILE, About
 from histoseek.index.index import Index
 from histoseek.items import sha256_of, written_whole
-from histoseek.items.files import flush_to_disk
+from histoseek.items.files import flush_to_disk, is_full
 
 LIST = "snapshot.json"
 FORMAT = 1
@@ -77,6 +77,8 @@ def restore_snapshot(snapshot: str | Path, out: str | Path) -> Index:
             with tarfile.open(source, "r:") as archive:
                 _unpack(archive, draft, source)
         except (tarfile.TarError, OSError, EOFError, UnicodeError) as error:
+            if isinstance(error, OSError) and is_full(error):
+                raise StorageError(f"cannot restore into {home}: the disk is full; nothing was restored") from error
             raise _damaged(source, str(error)) from error
         About.read(draft / FILE)
         draft.chmod(0o755)
@@ -108,8 +110,8 @@ def _add(archive: tarfile.TarFile, name: str, size: int, stream: IO[bytes]) -> N
 def _unpack(archive: tarfile.TarFile, draft: Path, source: Path) -> None:
     files = _list(archive, source)
     left = dict(files)
-    for member in archive:
-        if member.name == LIST:
+    for nth, member in enumerate(archive):
+        if nth == 0:  # the list itself
             continue
         if member.name not in left or not member.isreg() or member.issparse():
             raise _damaged(source, f"{member.name!r} is not in its list, or there twice, or no plain file")
@@ -130,8 +132,10 @@ def _list(archive: tarfile.TarFile, source: Path) -> dict[str, tuple[int, str]]:
         kept = json.loads(stream.read() if stream else b"")
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in kept["files"].items()}
         known = kept["format"] == FORMAT
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged(source, f"{LIST} cannot be read") from error
+    if any(size < 0 for size, _ in files.values()):
+        raise _damaged(source, f"{LIST} cannot be read")
     if not known or len(files) > _MOST_FILES:
         raise _damaged(source, f"{LIST} is of another format")
     for name in files:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoseek.errors import MissingExtraError
@@ -15,6 +17,11 @@ from histoseek.stores.codes import WORTHWHILE, Tuned
 if TYPE_CHECKING:
     from histoseek.index.index import Index
 
+OLD_S = 3600.0
+"""A small file that was begun so long ago is not being written any more."""
+
+_DRAFTS = tuple(f".{name}" for name in (FILE, "skipped.csv", "building.json", "representatives-"))
+
 COMMITS_LEFT = 64
 """After so many commits since the last compaction an index is compacted by whoever writes next."""
 
@@ -24,9 +31,17 @@ def compact_index(index: Index) -> bool:
     changed = index.store.compact()
     if changed:
         forget_kept(index.path)
+    _forget_drafts(index.path)
     index.refresh()
     make_quick(index)
     return changed
+
+
+def _forget_drafts(home: Path) -> None:
+    """Delete what writers left that died while they wrote a small file."""
+    for draft in home.glob(".*"):
+        if draft.is_file() and draft.name.startswith(_DRAFTS) and time.time() - draft.stat().st_mtime > OLD_S:
+            draft.unlink(missing_ok=True)
 
 
 def note_contents(index: Index, **changes: Any) -> None:
@@ -51,7 +66,7 @@ def make_quick(index: Index) -> None:
     if len(index) >= WORTHWHILE:
         with suppress(MissingExtraError):  # search stays exact, and `info` says how it gets faster
             tuned = index.store.make_codes(index.rows.groups)
-        index.__dict__.pop("rows", None)
+        index.forget_rows()
     search = {} if tuned is None else asdict(tuned)
     if index.about.search != search or index.about.format < FORMAT:
         note_contents(index, search=search)

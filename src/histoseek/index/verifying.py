@@ -33,25 +33,27 @@ class Verified:
 
 def verify_index(index: Index, progress: Callable[[int, int], None] | None = None) -> Verified:
     """Look at every byte of an index; see `Index.verify`."""
-    damage = [f"{name} is not what was stored" for name in index.store.ledger.damaged()]
+    damage: list[str] = []
     remarks: list[str] = []
-    if index.about.format == 1:
+    n_rows = n_files = 0
+    if index.store.ledger.newest() is None:
         remarks.append("the index is of format 1, without checksums; histoseek index compact brings it to the present")
-    n_rows = 0
     try:
+        damage += [f"{name} is not what was stored" for name in index.store.ledger.damaged()]
+        n_files = len(index.store.ledger.files())
         n_rows = _rows(index, damage, progress)
+        if index.about.dim != index.store.schema.field(VECTOR).type.list_size:
+            damage.append(f"index.json says {index.about.dim} numbers a vector, and the table holds others")
     except DamagedError as error:
         damage.append(str(error))
-    if index.about.dim != index.store.schema.field(VECTOR).type.list_size:
-        damage.append(f"index.json says {index.about.dim} numbers a vector, and the table holds others")
-    if n_rows != index.about.n_items:
+    if not damage and n_rows != index.about.n_items:
         remarks.append(f"index.json counts {index.about.n_items} items and the table holds {n_rows}")
     for version in fast_versions(index.path):
         try:
             FastCopy(fast_folder(index.path, version)).verify()
         except DamagedError as error:  # derived: it is made anew when it is next needed
             remarks.append(str(error))
-    return Verified(n_rows, len(index.store.ledger.files()), tuple(damage), tuple(remarks))
+    return Verified(n_rows, n_files, tuple(damage), tuple(remarks))
 
 
 def _rows(index: Index, damage: list[str], progress: Callable[[int, int], None] | None) -> int:

@@ -142,6 +142,7 @@ def search_wholes(index: Index, name: str, level: Level, rules: WholeRules) -> W
         InputError: the archive holds no such slide or case, or nothing is left to compare it with.
         MissingExtraError: the extra `slides` is not installed.
     """
+    index.refresh()
     items = index.rows.items
     wholes, bags = open_bags(index, level, rules)
     at = _find(wholes, name, level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import os
 import tempfile
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from histoseek.errors import InputError
+from histoseek.errors import InputError, StorageError
 
 
 class Skipped(NamedTuple):
@@ -27,12 +28,15 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
     Raises:
         InputError: the folder cannot be written to.
+        StorageError: the disk is full.
     """
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
     except OSError as error:
+        if is_full(error):
+            raise _no_room(target) from error
         raise InputError(f"cannot write {target}: {error.strerror}; choose another place with --out") from error
     os.close(handle)
     draft = Path(name)
@@ -42,8 +46,17 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         flush_to_disk(draft)
         draft.replace(target)
         flush_to_disk(target.parent)
+    except OSError as error:
+        if is_full(error):
+            raise _no_room(target) from error
+        raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a file could not be written because there is no room: the disk, a quota or a limit is reached."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def flush_to_disk(path: Path) -> None:
@@ -73,6 +86,10 @@ def read_skipped(path: str | Path) -> list[Skipped]:
     """Read a `skipped.csv`."""
     with Path(path).open(newline="", encoding="utf-8") as stream:
         return [Skipped(row["id"], row["reason"]) for row in csv.DictReader(stream)]
+
+
+def _no_room(target: Path) -> StorageError:
+    return StorageError(f"cannot write {target}: the disk is full; what was there before is kept: make room, try again")
 
 
 def _umask() -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from histoseek.errors import DamagedError, needs_extra
 from histoseek.items.files import flush_to_disk, sha256_of, written_whole
 from histoseek.stores.exact import nearest, rescored
+from histoseek.stores.sums import facts_sum
 
 WORTHWHILE = 50_000
 """Archives with fewer rows are searched exactly: that takes about 10 ms."""
@@ -121,7 +122,7 @@ def write_codes(folder: Path, matrix: NDArray[np.float32], groups: NDArray[np.in
         faiss.write_index(index, str(draft))
     about = {**asdict(tuned), "sha256": sha256_of(folder / "codes.faiss")}
     with written_whole(folder / "codes.json") as draft:
-        draft.write_text(json.dumps(about, indent=1), encoding="utf-8")
+        draft.write_text(json.dumps({**about, "checksum": facts_sum(about)}, indent=1), encoding="utf-8")
     flush_to_disk(folder)
     return tuned
 
@@ -139,7 +140,7 @@ def read_codes(folder: Path) -> Codes | None:
     except ModuleNotFoundError:  # exact search gives the same answers, more slowly; `info` says so
         return None
     try:
-        about = json.loads((folder / "codes.json").read_text(encoding="utf-8"))
+        about = _about(folder)
         if about.pop("sha256") != sha256_of(folder / "codes.faiss"):
             raise ValueError("codes.faiss")
         return Codes(faiss.read_index(str(folder / "codes.faiss")), Tuned(**about))
@@ -150,13 +151,20 @@ def read_codes(folder: Path) -> Codes | None:
 def tuning_of(folder: Path) -> Tuned | None:
     """How the codes in a folder are read, without loading them."""
     try:
-        about = json.loads((folder / "codes.json").read_text(encoding="utf-8"))
+        about = _about(folder)
         about.pop("sha256")
         return Tuned(**about)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"the fast copy {folder} is damaged; delete that folder, it is made anew") from error
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads((folder / "codes.json").read_text(encoding="utf-8"))
+    if about.pop("checksum") != facts_sum(about):
+        raise ValueError("codes.json")
+    return about
 
 
 def _built(matrix: NDArray[np.float32], bits: int) -> Any:

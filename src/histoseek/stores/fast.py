@@ -14,18 +14,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoseek.errors import DamagedError
-from histoseek.items.files import flush_to_disk, sha256_of, written_whole
+from histoseek.errors import DamagedError, StorageError
+from histoseek.items.files import flush_to_disk, is_full, sha256_of, written_whole
 from histoseek.stores.codes import Codes, Tuned, read_codes, tuning_of, write_codes
 from histoseek.stores.exact import nearest, rescored
 from histoseek.stores.ledger import Entry
 from histoseek.stores.store import VECTOR, Neighbours, group_numbers
-from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, vector_sums
+from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, facts_sum, vector_sums
 
 CHECKED_AT_START = 256 * 1024**2
 """Vectors up to this many bytes are checked whole when the copy is opened."""
@@ -42,6 +43,9 @@ class FastCopy:
         self.folder = folder
         try:
             about = json.loads((folder / "fast.json").read_text(encoding="utf-8"))
+            if about.pop("checksum") != facts_sum(about):
+                raise ValueError("fast.json")
+            self.mark = str(about["mark"])
             self.entry = Entry(int(about["version"]), int(about["generation"]))
             self._check(about["files"])
             self._matrix = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
@@ -146,54 +150,68 @@ def fast_folder(home: Path, version: int) -> Path:
     return home / f"{_PREFIX}{version}"
 
 
+def drop_fast(home: Path, below: int) -> None:
+    """Delete the fast copies of versions below one, and drafts of them that a process left that died."""
+    for path in (*home.glob(f"{_PREFIX}*"), *home.glob(f".{_PREFIX}*")):
+        version = path.name.lstrip(".").removeprefix(_PREFIX).split(".")[0]
+        if not version.isdigit() or int(version) < below:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def fast_versions(home: Path) -> list[int]:
     """Versions that a fast copy is there of, newest first."""
     names = [path.name.removeprefix(_PREFIX) for path in home.glob(f"{_PREFIX}*") if (path / "fast.json").is_file()]
     return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
-def write_fast(home: Path, entry: Entry, batches: pa.RecordBatchReader, n_rows: int) -> FastCopy:
-    """Write the fast copy of a table read in batches, in bounded memory, and drop those of older versions."""
+def write_fast(home: Path, entry: Entry, mark: str, batches: pa.RecordBatchReader, n_rows: int) -> FastCopy:
+    """Write the fast copy of a table read in batches, in bounded memory, and drop those of older versions.
+
+    `mark` tells this table from another one that lay at the same place and had as many versions.
+    """
     target = fast_folder(home, entry.version)
     with _draft(home, target) as draft:
         dim = batches.schema.field(VECTOR).type.list_size
         _write_columns(draft, batches, n_rows, dim)
         digests = {file.name: sha256_of(file) for file in sorted(draft.iterdir())}
-        about = {"version": entry.version, "generation": entry.generation, "dim": dim, "files": digests}
+        about = {**entry._asdict(), "mark": mark, "dim": dim, "files": digests}
         with written_whole(draft / "fast.json") as path:
-            path.write_text(json.dumps(about, indent=1), encoding="utf-8")
+            path.write_text(json.dumps({**about, "checksum": facts_sum(about)}, indent=1), encoding="utf-8")
         for file in draft.iterdir():
             flush_to_disk(file)
-    for old in fast_versions(home):
-        if old < entry.version:
-            shutil.rmtree(fast_folder(home, old), ignore_errors=True)
+    drop_fast(home, entry.version)
     return FastCopy(target)
 
 
 def _write_columns(draft: Path, batches: pa.RecordBatchReader, n_rows: int, dim: int) -> None:
-    made = {name: (draft / f"{name}.npy") for name in ("vectors", "rows", "sums")}
-    matrix = np.lib.format.open_memmap(made["vectors"], mode="w+", dtype=np.float32, shape=(n_rows, dim))
-    row_ids = np.lib.format.open_memmap(made["rows"], mode="w+", dtype=np.uint64, shape=(n_rows,))
-    sums = np.lib.format.open_memmap(made["sums"], mode="w+", dtype=np.uint64, shape=(n_rows,))
     hidden = {VECTOR, ROW_ID, VECTOR_SUM, ITEM_SUM}
     columns = [field for field in batches.schema if field.name not in hidden]
     at = 0
     with (
-        pa.OSFile(str(draft / "items.arrow"), "wb") as sink,
+        (draft / "items.arrow").open("wb") as sink,
         pa.ipc.new_file(sink, pa.schema(columns)) as writer,
+        _array(draft / "vectors.npy", "<f4", (n_rows, dim)) as vectors,
+        _array(draft / "rows.npy", "<u8", (n_rows,)) as row_ids,
+        _array(draft / "sums.npy", "<u8", (n_rows,)) as sums,
     ):
         for slab in _slabs(batches):
-            part = slice(at, at + slab.num_rows)
-            matrix[part] = matrix_of(slab[VECTOR])
-            row_ids[part] = slab[ROW_ID].to_numpy()
-            sums[part] = vector_sums(matrix[part])
+            matrix = matrix_of(slab[VECTOR])
+            vectors.write(np.ascontiguousarray(matrix).data)
+            row_ids.write(np.ascontiguousarray(slab[ROW_ID].to_numpy()).data)
+            sums.write(vector_sums(matrix).data)
             for batch in slab.select([field.name for field in columns]).combine_chunks().to_batches():
                 writer.write_batch(batch)
             at += slab.num_rows
     if at != n_rows:
         raise DamagedError(f"{draft.parent} gave {at} rows instead of {n_rows}; restore it from a snapshot")
-    for array in (matrix, row_ids, sums):
-        array.flush()
+
+
+@contextmanager
+def _array(path: Path, kind: str, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
+    """A NumPy file to write row after row: on a full disk that fails, where a memory map would kill the process."""
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": kind, "fortran_order": False, "shape": shape})
+        yield stream
 
 
 def _slabs(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
@@ -220,8 +238,11 @@ def matrix_of(column: pa.ChunkedArray) -> NDArray[np.float32]:
 
 @contextmanager
 def _draft(home: Path, target: Path) -> Iterator[Path]:
-    home.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=home, prefix=".fast-"))
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=home, prefix=f".{target.name}."))
+    except OSError as error:
+        raise _not_written(home, error) from error
     try:
         yield draft
         draft.chmod(0o755)
@@ -231,5 +252,16 @@ def _draft(home: Path, target: Path) -> Iterator[Path]:
             if not (target / "fast.json").is_file():
                 shutil.rmtree(target)
                 draft.rename(target)
+    except FileNotFoundError as error:  # a newer copy was made meanwhile, and this draft went with what is older
+        raise DamagedError(f"{target} was replaced by a newer one while it was made; try again") from error
+    except OSError as error:
+        raise _not_written(home, error) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _not_written(home: Path, error: OSError) -> StorageError:
+    reason = "the disk is full" if is_full(error) else error.strerror
+    return StorageError(
+        f"cannot write the fast copy into {home}: {reason}; nothing is lost, try again when there is room"
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,17 +14,17 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from histoseek.errors import DamagedError, InputError, StorageError
-from histoseek.items.files import flush_to_disk
+from histoseek.items.files import flush_to_disk, is_full
 from histoseek.stores.caching import cache_home
 from histoseek.stores.codes import Tuned
-from histoseek.stores.fast import ROW_ID, FastCopy, fast_folder, fast_versions, matrix_of, write_fast
+from histoseek.stores.fast import ROW_ID, FastCopy, drop_fast, fast_folder, fast_versions, matrix_of, write_fast
 from histoseek.stores.fresh import FreshRows
 from histoseek.stores.known import KnownIds
 from histoseek.stores.ledger import FOLDER, Entry, Ledger
 from histoseek.stores.store import VECTOR, Rows
 from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, with_sums, wrong_rows
+from histoseek.stores.upgrading import TABLE, batches_of, begin_ledger, connect
 
-TABLE = "items"
 LOCK = "writer.lock"
 
 FRESH_FROM = 50_000
@@ -37,6 +36,10 @@ FRESH_SHARE = 0.1
 PATIENCE_S = 600.0
 """How long a writer waits for the one before it."""
 
+_SAY_WHAT_IS_THERE = ("_versions", "_deletions")
+"""Small files that say which rows there are: they are checked before anything is built upon them. Rows carry sums."""
+
+_FULL = ("No space left", "File too large", "Disk quota exceeded")
 _V2_TOP = 2**64 - 1
 _IDS_A_DELETE = 5_000
 _TRIES = 20
@@ -58,13 +61,14 @@ class LanceStore:
     def create(cls, home: str | Path, schema: pa.Schema) -> LanceStore:
         """Make an empty table; `schema` holds the item columns and a `vector` of fixed size."""
         store = cls(home)
-        if store.exists:
-            raise InputError(f"{store._lance} is there already; choose another folder")
         with store.locked(), store._storing():
+            if store.exists:
+                raise InputError(f"{store._lance} is there already; choose another folder")
             shutil.rmtree(store._lance, ignore_errors=True)  # begun by a process that died before it was acknowledged
             store.ledger.folder.mkdir(exist_ok=True)
             sums = [pa.field(name, pa.uint64()) for name in (VECTOR_SUM, ITEM_SUM)]
-            table = _connect(store.home).create_table(TABLE, schema=pa.schema([*schema, *sums]))
+            table = connect(store.home).create_table(TABLE, schema=pa.schema([*schema, *sums]))
+            flush_to_disk(store.home)
             store._acknowledge(table, set(), 0)
         return store
 
@@ -87,7 +91,8 @@ class LanceStore:
 
     def count(self) -> int:
         """How many items there are."""
-        return int(self._at(self.version).count_rows())
+        with self._reading():
+            return int(self._at(self.version).count_rows())
 
     def add(self, rows: pa.Table) -> None:
         """Add rows, on disk when this returns; one whose id is there already takes the place of the older."""
@@ -109,11 +114,10 @@ class LanceStore:
         """Write the rows anew, without those removed, and delete everything older; False where that changes nothing."""
         with self._writing(moves_rows=True) as table:
             if self._is_tidy():
+                drop_fast(self.home, self._entry.version)
                 return False
             older = set(self.ledger.names())
-            sound = (batch.drop_columns([ROW_ID]) for batch in self._sound(table))
-            whole = pa.RecordBatchReader.from_batches(table.schema, sound)
-            _connect(self.home).create_table(TABLE, data=whole, mode="overwrite")
+            self._write_anew(table)
         with self.locked(), self._storing():  # what is older is deleted only after what is newer was acknowledged
             self._forget(older)
         return True
@@ -132,7 +136,7 @@ class LanceStore:
     @property
     def n_commits(self) -> int:
         """Commits since the table was last compacted."""
-        return sum(1 for _ in self.ledger.folder.glob("*.json"))
+        return len(self.ledger.entries())
 
     def rows(self) -> Rows:
         """The newest version, from its fast copy, which is made now if it is missing or stale.
@@ -151,11 +155,12 @@ class LanceStore:
 
     def ids(self) -> set[str]:
         """The ids of all items."""
-        return set(_column(self._at(self.version), "id").to_pylist())
+        with self._reading():
+            return set(_column(self._at(self.version), "id").to_pylist())
 
-    def batches(self) -> pa.RecordBatchReader:
-        """All rows with item columns, vector and checksums, in bounded memory."""
-        return _batches(self._at(self.version))
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows with item columns, vector and checksums, in bounded memory; raises `DamagedError`."""
+        return self._read(batches_of(self._at(self.version)))
 
     def drop(self) -> None:
         """Delete the table, its ledger and its fast copies."""
@@ -181,13 +186,16 @@ class LanceStore:
         paths = [path for path in (self._lance / "_versions").glob("*.manifest") if path.stem.isdigit()]
         return {_V2_TOP - int(path.stem) if len(path.stem) == 20 else int(path.stem): path for path in paths}
 
+    def _mark(self, version: int) -> str:
+        """What tells this table from others, empty in the first format."""
+        path = self._versions().get(version)
+        return "" if path is None else self.ledger.mark(version, f"{path.parent.name}/{path.name}")
+
     def _at(self, version: int) -> Any:
         """A handle on one version, which no later commit moves."""
-        try:
-            table = _connect(self.home).open_table(TABLE)
+        with self._reading():
+            table = connect(self.home).open_table(TABLE)
             table.checkout(version)
-        except (ValueError, RuntimeError, OSError) as error:
-            raise DamagedError(f"{self._lance} cannot be opened ({_first_line(error)})") from error
         return table
 
     def _rows_of(self, entry: Entry) -> Rows:
@@ -195,8 +203,11 @@ class LanceStore:
         for version in fast_versions(home):
             if version > entry.version:
                 continue
+            mark = self._mark(version)
             try:
                 copy = FastCopy(fast_folder(home, version))
+                if copy.mark != mark:
+                    raise DamagedError(f"{copy.folder} is of another table that lay at this place")
             except DamagedError:  # derived and disposable: it is made anew from the table
                 shutil.rmtree(fast_folder(home, version), ignore_errors=True)
                 continue
@@ -212,13 +223,16 @@ class LanceStore:
     def _copied(self, entry: Entry) -> FastCopy:
         self._check_files()
         table = self._at(entry.version)
-        return write_fast(cache_home(self.home), entry, self._sound(table), int(table.count_rows()))
+        return write_fast(
+            cache_home(self.home), entry, self._mark(entry.version), self._sound(table), int(table.count_rows())
+        )
 
     def _fresh(self, base: FastCopy, version: int) -> FreshRows | None:
         """The base with what has changed since; None when that is too much of it."""
-        self._check_files(most_bytes=64 * 1024**2)
+        self._check_files(_SAY_WHAT_IS_THERE)
         table = self._at(version)
-        now = np.sort(_column(table, ROW_ID).to_numpy())
+        with self._reading():
+            now = np.sort(_column(table, ROW_ID).to_numpy())
         kept = np.flatnonzero(np.isin(base.row_ids, now, assume_unique=True))
         added = np.setdiff1d(now, base.row_ids, assume_unique=True)
         if len(added) + base.items.num_rows - len(kept) > FRESH_SHARE * base.items.num_rows:
@@ -226,17 +240,18 @@ class LanceStore:
         if not len(added):
             empty = base.items.slice(0, 0), np.zeros((0, base.vectors(kept[:0]).shape[1]), dtype=np.float32)
             return FreshRows(base, version, kept, empty)
-        found = table.take_row_ids([int(row) for row in added]).to_arrow()
+        with self._reading():
+            found = table.take_row_ids([int(row) for row in added]).to_arrow()
         self._check_rows(found)
         items = found.drop_columns([VECTOR, VECTOR_SUM, ITEM_SUM])
         return FreshRows(base, version, kept, (items, matrix_of(found[VECTOR])))
 
     def _sound(self, table: Any) -> pa.RecordBatchReader:
         """All rows of a table; each is held against its checksums as it passes."""
-        reader = _batches(table)
+        reader = batches_of(table)
 
         def checked() -> Iterator[pa.RecordBatch]:
-            for batch in reader:
+            for batch in self._read(reader):
                 self._check_rows(pa.Table.from_batches([batch]).drop_columns([ROW_ID]))
                 yield batch
 
@@ -253,9 +268,9 @@ class LanceStore:
                 "or remove them and add them again"
             )
 
-    def _check_files(self, most_bytes: int | None = None) -> None:
-        """Hold the table's files against the ledger, or only those up to a size."""
-        wrong = self.ledger.damaged(most_bytes)
+    def _check_files(self, folders: tuple[str, ...] | None = None) -> None:
+        """Hold the table's files against the ledger, or only those in some folders."""
+        wrong = self.ledger.damaged(folders)
         if wrong:
             raise DamagedError(
                 f"{self._lance / wrong[0]} is not what was stored; restore the index from a snapshot, or build it again"
@@ -265,25 +280,41 @@ class LanceStore:
     def _writing(self, *, moves_rows: bool = False) -> Iterator[Any]:
         """The table for one atomic change: it counts when this ends without an error, and not before."""
         with self.locked(), self._storing():
+            self._check_files(_SAY_WHAT_IS_THERE)
             self._undo_unacknowledged()
             before = set(self.ledger.names())
             entry = self._entry
-            table = _connect(self.home).open_table(TABLE)
+            table = connect(self.home).open_table(TABLE)
             yield table
-            self._acknowledge(_connect(self.home).open_table(TABLE), before, entry.generation + moves_rows)
+            self._acknowledge(connect(self.home).open_table(TABLE), before, entry.generation + moves_rows)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other writers out for a while; not to be nested."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.home / LOCK, timeout=PATIENCE_S)
         try:
-            lock = FileLock(self.home / LOCK, timeout=PATIENCE_S)
-            with lock:
-                yield
+            self.home.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
         except Timeout as error:
             raise StorageError(f"another process has been writing to {self.home} for long; try again later") from error
-        except PermissionError as error:
-            raise StorageError(f"{self.home} cannot be written to ({error.strerror})") from error
+        except OSError as error:
+            raise StorageError(f"{self.home} cannot be written to ({error.strerror or error})") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what Lance says of files that are gone, or not what it wrote, into one sentence."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DamagedError(f"{self._lance} cannot be read ({_first_line(error)})") from error
+
+    def _read(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        with self._reading():
+            yield from reader
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
@@ -291,7 +322,7 @@ class LanceStore:
         try:
             yield
         except (OSError, RuntimeError) as error:
-            full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+            full = (isinstance(error, OSError) and is_full(error)) or any(words in str(error) for words in _FULL)
             reason = "the disk is full" if full else _first_line(error)
             raise StorageError(
                 f"cannot write to {self.home}: {reason}; what was acknowledged before is kept: go on when there is room"
@@ -300,37 +331,38 @@ class LanceStore:
     def _acknowledge(self, table: Any, before: set[str], generation: int) -> None:
         """Put what is new on the disk for good, then say so in the ledger."""
         fresh = set(self.ledger.names()) - before
-        if not fresh:
-            return
-        for name in fresh:
-            flush_to_disk(self._lance / name)
-        for folder in {self._lance, *((self._lance / name).parent for name in fresh)}:
-            flush_to_disk(folder)
-        self._written = int(table.version)
-        self.ledger.record(Entry(self._written, generation), self.ledger.digests(fresh))
+        if fresh:
+            self._written = int(table.version)
+            self.ledger.acknowledge(Entry(self._written, generation), fresh)
 
     def _undo_unacknowledged(self) -> None:
         """Take back the commits of a writer that died before it acknowledged them."""
         newest = self.ledger.newest()
         if newest is None:
-            self._begin_ledger()
+            begin_ledger(self.home, self.ledger)
             return
         for version, path in self._versions().items():
             if version > newest.version:
                 path.unlink()
                 (path.parent / "latest_version_hint.json").unlink(missing_ok=True)
 
-    def _begin_ledger(self) -> None:
-        """Bring a table of the first format, without checksums and ledger, to the present one."""
-        older = set(self.ledger.names())
-        table = _connect(self.home).open_table(TABLE)
-        plain = (pa.Table.from_batches([batch]).drop_columns([ROW_ID]) for batch in _batches(table))
-        batches = (batch for part in plain for batch in with_sums(part, VECTOR).to_batches())
-        fields = [*table.schema, *(pa.field(name, pa.uint64()) for name in (VECTOR_SUM, ITEM_SUM))]
-        reader = pa.RecordBatchReader.from_batches(pa.schema(fields), batches)
-        table = _connect(self.home).create_table(TABLE, data=reader, mode="overwrite")
-        self.ledger.folder.mkdir(exist_ok=True)
-        self._acknowledge(table, older, 1)
+    def _write_anew(self, table: Any) -> None:
+        wrong: list[DamagedError] = []
+
+        def sound() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from (batch.drop_columns([ROW_ID]) for batch in self._sound(table))
+            except DamagedError as error:  # Lance, which draws these batches, would make a text of it
+                wrong.append(error)
+                raise
+
+        whole = pa.RecordBatchReader.from_batches(table.schema, sound())
+        try:
+            connect(self.home).create_table(TABLE, data=whole, mode="overwrite")
+        except (OSError, RuntimeError, ValueError):
+            if wrong:
+                raise wrong[0] from None
+            raise
 
     def _is_tidy(self) -> bool:
         """Whether nothing was removed and nothing older lies about."""
@@ -341,13 +373,7 @@ class LanceStore:
         for name in names:
             (self._lance / name).unlink(missing_ok=True)
         self.ledger.merge()
-        for old in fast_versions(self.home):
-            if old < self._entry.version:
-                shutil.rmtree(fast_folder(self.home, old), ignore_errors=True)
-
-
-def _batches(table: Any) -> pa.RecordBatchReader:
-    return table.search().with_row_id(True).select(table.schema.names).to_batches(batch_size=8192)
+        drop_fast(self.home, self._entry.version)
 
 
 def _column(table: Any, name: str) -> pa.ChunkedArray:
@@ -367,9 +393,3 @@ def _without_sums(schema: pa.Schema) -> pa.Schema:
 
 def _first_line(error: Exception) -> str:
     return str(error).split("\n")[0]
-
-
-def _connect(home: Path) -> Any:
-    import lancedb
-
-    return lancedb.connect(str(home))

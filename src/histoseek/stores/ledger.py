@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from histoseek.errors import DamagedError
-from histoseek.items.files import sha256_of, written_whole
+from histoseek.items.files import flush_to_disk, sha256_of, written_whole
 
 FOLDER = "ledger"
 _HINT = "latest_version_hint.json"  # Lance's only file that changes; it is never relied upon
@@ -46,6 +46,14 @@ class Ledger:
             raise DamagedError(f"{self.folder} cannot be read: {error.strerror}") from error
         return max(entries, default=None)
 
+    def acknowledge(self, entry: Entry, fresh: set[str]) -> None:
+        """Put the files that are new with a version on the disk for good, then say so."""
+        for name in fresh:
+            flush_to_disk(self.table_dir / name)
+        for folder in {self.table_dir, *((self.table_dir / name).parent for name in fresh)}:
+            flush_to_disk(folder)
+        self.record(entry, self.digests(fresh))
+
     def record(self, entry: Entry, files: Mapping[str, tuple[int, str]]) -> None:
         """Acknowledge a version; `files` are those that are new with it, as size and SHA-256."""
         with written_whole(self._path(entry)) as draft:
@@ -54,13 +62,16 @@ class Ledger:
     def files(self) -> dict[str, tuple[int, str]]:
         """What is known of all files: size and SHA-256 by their path inside the table's folder."""
         known: dict[str, tuple[int, str]] = {}
-        for path in sorted(self.folder.glob("*.json")):
-            try:
-                kept = json.loads(path.read_text(encoding="utf-8"))["files"]
-                known |= {str(name): (int(size), str(digest)) for name, (size, digest) in kept.items()}
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise DamagedError(f"{path} is damaged ({error}); restore the index from a snapshot") from error
+        for path in self.entries():
+            known |= _files_in(path)
         return known
+
+    def mark(self, version: int, name: str) -> str:
+        """The digest of a file that was acknowledged with a version; empty where none was."""
+        for path in self.entries():
+            if path.name.startswith(f"{version:012d}-"):
+                return _files_in(path).get(name, (0, ""))[1]
+        return ""
 
     def merge(self) -> None:
         """Join all entries into that of the newest version and forget files that are gone."""
@@ -69,9 +80,13 @@ class Ledger:
             return
         here = set(self.names())
         self.record(newest, {name: about for name, about in self.files().items() if name in here})
-        for path in self.folder.glob("*.json"):
+        for path in self.folder.iterdir():  # also what a writer left that died while it wrote an entry
             if path != self._path(newest):
                 path.unlink()
+
+    def entries(self) -> list[Path]:
+        """The files of the ledger, oldest first."""
+        return sorted(path for path in self.folder.glob("*.json") if path.name[0] != ".")
 
     def names(self) -> Iterator[str]:
         """Paths of the table's files inside its folder."""
@@ -82,19 +97,32 @@ class Ledger:
     def digests(self, names: set[str]) -> dict[str, tuple[int, str]]:
         """Size and SHA-256 of some files."""
         paths = {name: self.table_dir / name for name in sorted(names)}
-        return {name: (path.stat().st_size, sha256_of(path)) for name, path in paths.items()}
+        try:
+            return {name: (path.stat().st_size, sha256_of(path)) for name, path in paths.items()}
+        except FileNotFoundError as error:  # a compaction took it away; readers then look at the newer version
+            raise DamagedError(f"{error.filename} is missing; restore the index from a snapshot") from error
 
-    def damaged(self, most_bytes: int | None = None) -> list[str]:
-        """Files, of all or of those up to a size, that are not what they were when they were acknowledged."""
+    def damaged(self, folders: tuple[str, ...] | None = None) -> list[str]:
+        """Files, of all or of those in some folders, that are not what they were when they were acknowledged."""
         here = set(self.names())
         known = {name: about for name, about in self.files().items() if name in here}
-        if most_bytes is not None:
-            known = {name: about for name, about in known.items() if about[0] <= most_bytes}
+        if folders is not None:
+            known = {name: about for name, about in known.items() if name.split("/")[0] in folders}
         found = self.digests(set(known))
         return [name for name, about in known.items() if found[name] != about]
 
     def _path(self, entry: Entry) -> Path:
         return self.folder / f"{entry.version:012d}-{entry.generation}.json"
+
+
+def _files_in(path: Path) -> dict[str, tuple[int, str]]:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return {str(name): (int(size), str(digest)) for name, (size, digest) in kept.items()}
+    except FileNotFoundError:  # merged meanwhile into the newest one, which is read last
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{path} is damaged ({error}); restore the index from a snapshot") from error
 
 
 def _entry_of(name: str) -> Entry:

@@ -7,7 +7,10 @@ Multilinear hashing (Carter and Wegman 1979): every 32-bit word of a row times i
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +61,11 @@ def item_sums(items: pa.Table) -> Sums:
         column = items[name].combine_chunks()
         total += _column_sums(column) * np.uint64(_number(f"column {name}") | 1)
     return total
+
+
+def facts_sum(facts: Mapping[str, Any]) -> str:
+    """Checksum of what a JSON file says."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _column_sums(column: pa.Array) -> Sums:
