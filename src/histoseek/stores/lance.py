@@ -21,11 +21,26 @@ from histoseek.stores.codes import Tuned
 from histoseek.stores.fast import ROW_ID, FastCopy, fast_folder, fast_versions, matrix_of, write_fast
 from histoseek.stores.fresh import FreshRows
 from histoseek.stores.known import KnownIds
-from histoseek.stores.ledger import FOLDER, Entry, Ledger
+from histoseek.stores.lance_table import (
+    FOLDER,
+    TABLE,
+    VERSIONS,
+    batches_of,
+    check_rows,
+    column_of,
+    connect,
+    delete_ids,
+    first_line,
+    sound_batches,
+    version_of,
+    with_sum_fields,
+    without_sum_fields,
+)
+from histoseek.stores.ledger import FOLDER as LEDGER
+from histoseek.stores.ledger import Entry, Ledger
 from histoseek.stores.store import VECTOR, Rows
-from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, with_sums, wrong_rows
+from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, with_sums
 
-TABLE = "items"
 LOCK = "writer.lock"
 
 FRESH_FROM = 50_000
@@ -37,7 +52,6 @@ FRESH_SHARE = 0.1
 PATIENCE_S = 600.0
 """How long a writer waits for the one before it."""
 
-_V2_TOP = 2**64 - 1
 _IDS_A_DELETE = 5_000
 _TRIES = 20
 
@@ -50,7 +64,7 @@ class LanceStore:
 
     def __init__(self, home: str | Path) -> None:
         self.home = Path(home)
-        self.ledger = Ledger(self.home / FOLDER, self._lance)
+        self.ledger = Ledger(self.home / LEDGER, self._lance)
         self._known = KnownIds()
         self._written = 0  # the version that this writer acknowledged last
 
@@ -63,8 +77,7 @@ class LanceStore:
         with store.locked(), store._storing():
             shutil.rmtree(store._lance, ignore_errors=True)  # begun by a process that died before it was acknowledged
             store.ledger.folder.mkdir(exist_ok=True)
-            sums = [pa.field(name, pa.uint64()) for name in (VECTOR_SUM, ITEM_SUM)]
-            table = _connect(store.home).create_table(TABLE, schema=pa.schema([*schema, *sums]))
+            table = connect(store.home).create_table(TABLE, schema=with_sum_fields(schema))
             store._acknowledge(table, set(), 0)
         return store
 
@@ -73,7 +86,7 @@ class LanceStore:
         """Whether the folder holds an acknowledged table."""
         if self.ledger.folder.is_dir():
             return self.ledger.newest() is not None
-        return (self._lance / "_versions").is_dir()
+        return (self._lance / VERSIONS).is_dir()
 
     @property
     def version(self) -> int:
@@ -83,7 +96,7 @@ class LanceStore:
     @property
     def schema(self) -> pa.Schema:
         """Item columns and the `vector`."""
-        return _without_sums(self._at(self.version).schema)
+        return without_sum_fields(self._at(self.version).schema)
 
     def count(self) -> int:
         """How many items there are."""
@@ -93,7 +106,7 @@ class LanceStore:
         """Add rows, on disk when this returns; one whose id is there already takes the place of the older."""
         with self._writing() as table:
             ids = rows["id"].to_pylist()
-            _delete(table, self._known.among(ids, self.version, lambda: _column(table, "id")))
+            _delete(table, self._known.among(ids, self.version, lambda: column_of(table, "id")))
             table.add(with_sums(rows, VECTOR))
         self._known.add(ids, self._written)
 
@@ -111,9 +124,9 @@ class LanceStore:
             if self._is_tidy():
                 return False
             older = set(self.ledger.names())
-            sound = (batch.drop_columns([ROW_ID]) for batch in self._sound(table))
+            sound = (batch.drop_columns([ROW_ID]) for batch in sound_batches(table, self._lance))
             whole = pa.RecordBatchReader.from_batches(table.schema, sound)
-            _connect(self.home).create_table(TABLE, data=whole, mode="overwrite")
+            connect(self.home).create_table(TABLE, data=whole, mode="overwrite")
         with self.locked(), self._storing():  # what is older is deleted only after what is newer was acknowledged
             self._forget(older)
         return True
@@ -151,11 +164,20 @@ class LanceStore:
 
     def ids(self) -> set[str]:
         """The ids of all items."""
-        return set(_column(self._at(self.version), "id").to_pylist())
+        return set(column_of(self._at(self.version), "id").to_pylist())
 
     def batches(self) -> pa.RecordBatchReader:
         """All rows with item columns, vector and checksums, in bounded memory."""
-        return _batches(self._at(self.version))
+        return batches_of(self._at(self.version))
+
+    def damaged_files(self) -> list[str]:
+        """Names of the table's files that are not what was stored."""
+        return self.ledger.damaged()
+
+    @property
+    def n_files(self) -> int:
+        """How many files there are checksums of."""
+        return len(self.ledger.files())
 
     def drop(self) -> None:
         """Delete the table, its ledger and its fast copies."""
@@ -165,7 +187,7 @@ class LanceStore:
 
     @property
     def _lance(self) -> Path:
-        return self.home / f"{TABLE}.lance"
+        return self.home / FOLDER
 
     @property
     def _entry(self) -> Entry:
@@ -177,17 +199,17 @@ class LanceStore:
         return newest
 
     def _versions(self) -> dict[int, Path]:
-        """Lance's version files: `N.manifest`, or `(2^64 − 1 − N).manifest` so that the newest sorts first."""
-        paths = [path for path in (self._lance / "_versions").glob("*.manifest") if path.stem.isdigit()]
-        return {_V2_TOP - int(path.stem) if len(path.stem) == 20 else int(path.stem): path for path in paths}
+        """Lance's version files."""
+        found = {version_of(path.name): path for path in (self._lance / VERSIONS).glob("*.manifest")}
+        return {version: path for version, path in found.items() if version is not None}
 
     def _at(self, version: int) -> Any:
         """A handle on one version, which no later commit moves."""
         try:
-            table = _connect(self.home).open_table(TABLE)
+            table = connect(self.home).open_table(TABLE)
             table.checkout(version)
         except (ValueError, RuntimeError, OSError) as error:
-            raise DamagedError(f"{self._lance} cannot be opened ({_first_line(error)})") from error
+            raise DamagedError(f"{self._lance} cannot be opened ({first_line(error)})") from error
         return table
 
     def _rows_of(self, entry: Entry) -> Rows:
@@ -212,13 +234,13 @@ class LanceStore:
     def _copied(self, entry: Entry) -> FastCopy:
         self._check_files()
         table = self._at(entry.version)
-        return write_fast(cache_home(self.home), entry, self._sound(table), int(table.count_rows()))
+        return write_fast(cache_home(self.home), entry, sound_batches(table, self._lance), int(table.count_rows()))
 
     def _fresh(self, base: FastCopy, version: int) -> FreshRows | None:
         """The base with what has changed since; None when that is too much of it."""
         self._check_files(most_bytes=64 * 1024**2)
         table = self._at(version)
-        now = np.sort(_column(table, ROW_ID).to_numpy())
+        now = np.sort(column_of(table, ROW_ID).to_numpy())
         kept = np.flatnonzero(np.isin(base.row_ids, now, assume_unique=True))
         added = np.setdiff1d(now, base.row_ids, assume_unique=True)
         if len(added) + base.items.num_rows - len(kept) > FRESH_SHARE * base.items.num_rows:
@@ -227,31 +249,9 @@ class LanceStore:
             empty = base.items.slice(0, 0), np.zeros((0, base.vectors(kept[:0]).shape[1]), dtype=np.float32)
             return FreshRows(base, version, kept, empty)
         found = table.take_row_ids([int(row) for row in added]).to_arrow()
-        self._check_rows(found)
+        check_rows(found, self._lance)
         items = found.drop_columns([VECTOR, VECTOR_SUM, ITEM_SUM])
         return FreshRows(base, version, kept, (items, matrix_of(found[VECTOR])))
-
-    def _sound(self, table: Any) -> pa.RecordBatchReader:
-        """All rows of a table; each is held against its checksums as it passes."""
-        reader = _batches(table)
-
-        def checked() -> Iterator[pa.RecordBatch]:
-            for batch in reader:
-                self._check_rows(pa.Table.from_batches([batch]).drop_columns([ROW_ID]))
-                yield batch
-
-        return pa.RecordBatchReader.from_batches(reader.schema, checked())
-
-    def _check_rows(self, rows: pa.Table) -> None:
-        if VECTOR_SUM not in rows.schema.names:
-            return
-        wrong = wrong_rows(rows, VECTOR)
-        if len(wrong):
-            name = rows["id"][int(wrong[0])].as_py()
-            raise DamagedError(
-                f"{len(wrong)} rows of {self._lance} are not what was stored, the first {name!r}: restore a snapshot, "
-                "or remove them and add them again"
-            )
 
     def _check_files(self, most_bytes: int | None = None) -> None:
         """Hold the table's files against the ledger, or only those up to a size."""
@@ -268,9 +268,9 @@ class LanceStore:
             self._undo_unacknowledged()
             before = set(self.ledger.names())
             entry = self._entry
-            table = _connect(self.home).open_table(TABLE)
+            table = connect(self.home).open_table(TABLE)
             yield table
-            self._acknowledge(_connect(self.home).open_table(TABLE), before, entry.generation + moves_rows)
+            self._acknowledge(connect(self.home).open_table(TABLE), before, entry.generation + moves_rows)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -292,7 +292,7 @@ class LanceStore:
             yield
         except (OSError, RuntimeError) as error:
             full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-            reason = "the disk is full" if full else _first_line(error)
+            reason = "the disk is full" if full else first_line(error)
             raise StorageError(
                 f"cannot write to {self.home}: {reason}; what was acknowledged before is kept: go on when there is room"
             ) from error
@@ -323,12 +323,11 @@ class LanceStore:
     def _begin_ledger(self) -> None:
         """Bring a table of the first format, without checksums and ledger, to the present one."""
         older = set(self.ledger.names())
-        table = _connect(self.home).open_table(TABLE)
-        plain = (pa.Table.from_batches([batch]).drop_columns([ROW_ID]) for batch in _batches(table))
+        table = connect(self.home).open_table(TABLE)
+        plain = (pa.Table.from_batches([batch]).drop_columns([ROW_ID]) for batch in batches_of(table))
         batches = (batch for part in plain for batch in with_sums(part, VECTOR).to_batches())
-        fields = [*table.schema, *(pa.field(name, pa.uint64()) for name in (VECTOR_SUM, ITEM_SUM))]
-        reader = pa.RecordBatchReader.from_batches(pa.schema(fields), batches)
-        table = _connect(self.home).create_table(TABLE, data=reader, mode="overwrite")
+        reader = pa.RecordBatchReader.from_batches(with_sum_fields(table.schema), batches)
+        table = connect(self.home).create_table(TABLE, data=reader, mode="overwrite")
         self.ledger.folder.mkdir(exist_ok=True)
         self._acknowledge(table, older, 1)
 
@@ -346,30 +345,6 @@ class LanceStore:
                 shutil.rmtree(fast_folder(self.home, old), ignore_errors=True)
 
 
-def _batches(table: Any) -> pa.RecordBatchReader:
-    return table.search().with_row_id(True).select(table.schema.names).to_batches(batch_size=8192)
-
-
-def _column(table: Any, name: str) -> pa.ChunkedArray:
-    query = table.search().with_row_id(True) if name == ROW_ID else table.search()
-    return query.select([name] if name != ROW_ID else ["id"]).to_arrow()[name]
-
-
 def _delete(table: Any, ids: Sequence[str]) -> None:
     for start in range(0, len(ids), _IDS_A_DELETE):
-        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in ids[start : start + _IDS_A_DELETE])
-        table.delete(f"id IN ({quoted})")
-
-
-def _without_sums(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([field for field in schema if field.name not in (VECTOR_SUM, ITEM_SUM)])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]
-
-
-def _connect(home: Path) -> Any:
-    import lancedb
-
-    return lancedb.connect(str(home))
+        delete_ids(table, ids[start : start + _IDS_A_DELETE])
