@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from histoseek.index import Index
 
 
-def open_index(path: Path, encoder: str | None, root: Path | None) -> Index:
+def open_index(path: str | Path, encoder: str | None, root: Path | None) -> Index:
     """Open an index, with its encoder loaded from elsewhere when `encoder` is given; another one is refused."""
     from histoseek.encoders import load_encoder
     from histoseek.index import Index

@@ -60,7 +60,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    index: Annotated[str, typer.Argument(help="An index folder.")],
     image: Annotated[list[str] | None, typer.Option(help="Looks like this image file.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Looks like these words (encoders with text).")] = None,
     item: Annotated[list[str] | None, typer.Option(help="Looks like this item of the archive, by id.")] = None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from histoseek.encoders.encoder import Fingerprint, Preprocessing
 from histoseek.errors import DamagedError, InputError
-from histoseek.items import written_whole
+from histoseek.stores.places import is_remote, read_text, write_text
 
 FORMAT = 2
 """2 has a checksum, and a table with checksums and a ledger; 1 is read, and brought to 2 by the next change."""
@@ -46,14 +46,13 @@ class About:
     search: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
-    def write(self, path: Path) -> None:
-        """Write as JSON in the newest format, whole or not at all."""
+    def write(self, path: str | Path) -> None:
+        """Write as JSON in the newest format, whole or not at all, into a file or to an `s3://` address."""
         kept = asdict(self) | {"format": FORMAT}
-        with written_whole(path) as draft:
-            draft.write_text(json.dumps({**kept, "checksum": _checksum(kept)}, indent=1), encoding="utf-8")
+        write_text(path, json.dumps({**kept, "checksum": _checksum(kept)}, indent=1))
 
     @classmethod
-    def read(cls, path: Path) -> About:
+    def read(cls, path: str | Path) -> About:
         """Read it back.
 
         Raises:
@@ -61,7 +60,7 @@ class About:
             InputError: it is of a format that this version does not know.
         """
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = json.loads(read_text(path) if is_remote(path) else Path(path).read_text(encoding="utf-8"))
             if kept["format"] not in READ:
                 raise InputError(f"{path} was written by another version of histoseek; build the index again")
             if kept["format"] > 1 and kept.pop("checksum") != _checksum(kept):

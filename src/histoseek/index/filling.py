@@ -18,7 +18,7 @@ from histoseek.errors import InputError
 from histoseek.imaging import scale_of
 from histoseek.index.embedding import Embedded
 from histoseek.items import Item, Skipped, sha256_of, table_of
-from histoseek.stores import VECTOR, LanceStore
+from histoseek.stores import VECTOR, Store
 
 ROWS_A_COMMIT = 4096
 SECONDS_A_COMMIT = 30.0
@@ -27,9 +27,7 @@ SECONDS_A_COMMIT = 30.0
 Progress = Callable[[int, int], None]
 
 
-def fill(
-    store: LanceStore, schema: pa.Schema, embedded: Iterable[Embedded], told: Callable[[int], None]
-) -> list[Skipped]:
+def fill(store: Store, schema: pa.Schema, embedded: Iterable[Embedded], told: Callable[[int], None]) -> list[Skipped]:
     """Store embedded items as they come and return those that have no vector; `told` is called with each one's number.
 
     Ctrl-C stores what is embedded, then goes on its way.
@@ -55,6 +53,8 @@ def fill(
 def rows_of(embedded: Iterable[Embedded], schema: pa.Schema) -> pa.Table:
     """Rows of a table from items with vectors; a column that an item does not know is NULL."""
     chosen = list(embedded)
+    if not chosen:
+        return schema.empty_table()
     flat = pa.array(np.concatenate([one.vector for one in chosen if one.vector is not None]), pa.float32())
     rows = table_of(one.item for one in chosen)
     columns = [
@@ -90,7 +90,7 @@ def scales_of(mpp: pa.ChunkedArray, target: float) -> dict[str, int]:
     return dict(counts)
 
 
-def _commit(store: LanceStore, schema: pa.Schema, batch: list[Embedded]) -> None:
+def _commit(store: Store, schema: pa.Schema, batch: list[Embedded]) -> None:
     if not batch:
         return
     rows = rows_of(batch, schema)

@@ -26,6 +26,7 @@ from histoseek.index.filling import Progress
 from histoseek.index.hits import Hit, Hits
 from histoseek.index.origins import rows_of_file, rows_of_region
 from histoseek.index.query import Example, RuleOptions, Rules
+from histoseek.index.ray_build import RayWork
 from histoseek.index.region import Region, open_region, region_of
 from histoseek.index.removing import Removal, remove_items
 from histoseek.index.selecting import select_rows
@@ -34,7 +35,9 @@ from histoseek.index.verifying import Verified, verify_index
 from histoseek.index.whole_search import WholeHits, WholeOptions, WholeRules, search_wholes
 from histoseek.index.wholes import Level
 from histoseek.items import Manifest, item_of, parse_filter
-from histoseek.stores import LanceStore, Rows
+from histoseek.stores import Rows, TableStore, open_store
+from histoseek.stores.caching import cache_home
+from histoseek.stores.places import exists, is_remote, joined
 
 if TYPE_CHECKING:
     from histoseek.index.query import Picture
@@ -51,8 +54,9 @@ class Index:
     """
 
     def __init__(self, path: str | Path, encoder: Encoder | None = None, root: str | Path | None = None) -> None:
-        self.path = Path(path)
-        self.about = _read_about(self.path)
+        self.address = str(path)
+        self.path = cache_home(path) if is_remote(path) else Path(path)  # where derived files go
+        self.about = _read_about(self.address)
         self.root = Path(self.about.root if root is None else root).resolve()
         self._encoder = encoder
         self._masks: dict[str, NDArray[np.bool_]] = {}
@@ -79,18 +83,20 @@ class Index:
         *,
         resume: bool = False,
         progress: Progress | None = None,
+        ray: RayWork | None = None,
     ) -> Index:
-        """Embed a manifest's items into a new index folder.
+        """Embed a manifest's items into a new index folder, or one on object storage (`s3://bucket/x.index`).
 
         Images that cannot be read are left out and listed in `skipped.csv`. What is embedded is kept through Ctrl-C
-        and kill; `resume` goes on there. `progress` is called with items done and in all.
+        and kill; `resume` goes on there. `progress` is called with items done and in all. With `ray` a cluster embeds.
 
         Raises:
             InputError: `out` is in use, or no image could be read.
             FingerprintError: resuming with another encoder.
+            ClusterError: the Ray cluster cannot be reached, or lost the same work again and again.
         """
         chosen = load_encoder(encoder) if isinstance(encoder, str) else encoder
-        build_index(manifest, chosen, out, resume=resume, progress=progress)
+        build_index(manifest, chosen, out, resume=resume, progress=progress, ray=ray)
         built = cls(out, chosen)
         make_quick(built)
         return built
@@ -191,9 +197,9 @@ class Index:
         return self._encoder
 
     @cached_property
-    def store(self) -> LanceStore:
+    def store(self) -> TableStore:
         """The table that holds the archive."""
-        return LanceStore(self.path)
+        return open_store(self.address)
 
     @cached_property
     def rows(self) -> Rows:
@@ -214,7 +220,7 @@ class Index:
             self.__dict__.pop("rows")
             self._masks.clear()
             self._row_by_id.clear()
-            self.about = _read_about(self.path)
+            self.about = _read_about(self.address)
 
     def allowed(self, where: str | None) -> NDArray[np.bool_] | None:
         """Which rows fulfil a filter, `[N]`; None means all."""
@@ -336,7 +342,7 @@ class Index:
         if row < 0:
             close = self._ids.filter(pc.match_substring(self._ids, name))[:3].to_pylist()
             hint = f"; did you mean {', '.join(close)}?" if close else "; histoseek info shows how ids look"
-            raise InputError(f"the index {self.path} has no item {name!r}{hint}")
+            raise InputError(f"the index {self.address} has no item {name!r}{hint}")
         return row
 
     @property
@@ -345,12 +351,12 @@ class Index:
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _read_about(path: Path) -> About:
-    if (path / DRAFT).is_file() and not (path / FILE).is_file():
-        raise InputError(f"the index {path} is unfinished; finish it with: histoseek index MANIFEST --resume")
-    if not (path / FILE).is_file():
-        raise InputError(f"there is no index at {path}; make one with: histoseek index MANIFEST --out {path}")
-    return About.read(path / FILE)
+def _read_about(address: str) -> About:
+    if exists(joined(address, FILE)):
+        return About.read(joined(address, FILE))
+    if exists(joined(address, DRAFT)):
+        raise InputError(f"the index {address} is unfinished; finish it with: histoseek index MANIFEST --resume")
+    raise InputError(f"there is no index at {address}; make one with: histoseek index MANIFEST --out {address}")
 
 
 def _check_fingerprint(about: About, encoder: Encoder) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from histoseek.errors import DamagedError
+from histoseek.errors import DamagedError, StorageError
 from histoseek.stores import VECTOR
 from histoseek.stores.fast import FastCopy, fast_folder, fast_versions, matrix_of
 from histoseek.stores.sums import VECTOR_SUM, wrong_rows
@@ -33,14 +33,14 @@ class Verified:
 
 def verify_index(index: Index, progress: Callable[[int, int], None] | None = None) -> Verified:
     """Look at every byte of an index; see `Index.verify`."""
-    damage = [f"{name} is not what was stored" for name in index.store.ledger.damaged()]
+    damage = [f"{name} is not what was stored" for name in index.store.damaged_files()]
     remarks: list[str] = []
     if index.about.format == 1:
         remarks.append("the index is of format 1, without checksums; histoseek index compact brings it to the present")
     n_rows = 0
     try:
         n_rows = _rows(index, damage, progress)
-    except DamagedError as error:
+    except (DamagedError, StorageError) as error:
         damage.append(str(error))
     if index.about.dim != index.store.schema.field(VECTOR).type.list_size:
         damage.append(f"index.json says {index.about.dim} numbers a vector, and the table holds others")
@@ -51,7 +51,7 @@ def verify_index(index: Index, progress: Callable[[int, int], None] | None = Non
             FastCopy(fast_folder(index.path, version)).verify()
         except DamagedError as error:  # derived: it is made anew when it is next needed
             remarks.append(str(error))
-    return Verified(n_rows, len(index.store.ledger.files()), tuple(damage), tuple(remarks))
+    return Verified(n_rows, index.store.n_files, tuple(damage), tuple(remarks))
 
 
 def _rows(index: Index, damage: list[str], progress: Callable[[int, int], None] | None) -> int:

@@ -168,7 +168,7 @@ class LanceStore:
 
     def batches(self) -> pa.RecordBatchReader:
         """All rows with item columns, vector and checksums, in bounded memory."""
-        return batches_of(self._at(self.version))
+        return batches_of(self._at(self.version), self._lance)
 
     def damaged_files(self) -> list[str]:
         """Names of the table's files that are not what was stored."""
@@ -324,7 +324,7 @@ class LanceStore:
         """Bring a table of the first format, without checksums and ledger, to the present one."""
         older = set(self.ledger.names())
         table = connect(self.home).open_table(TABLE)
-        plain = (pa.Table.from_batches([batch]).drop_columns([ROW_ID]) for batch in batches_of(table))
+        plain = (pa.Table.from_batches([batch]).drop_columns([ROW_ID]) for batch in batches_of(table, self._lance))
         batches = (batch for part in plain for batch in with_sums(part, VECTOR).to_batches())
         reader = pa.RecordBatchReader.from_batches(with_sum_fields(table.schema), batches)
         table = connect(self.home).create_table(TABLE, data=reader, mode="overwrite")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histoseek.errors import DamagedError
+from histoseek.errors import DamagedError, HistoseekError
 from histoseek.stores.fast import ROW_ID
 from histoseek.stores.store import VECTOR
 from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, wrong_rows
@@ -46,8 +46,8 @@ def without_sum_fields(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field for field in schema if field.name not in (VECTOR_SUM, ITEM_SUM)])
 
 
-def batches_of(table: Any) -> pa.RecordBatchReader:
-    """All rows of a checked-out version, in order, with their row ids.
+def batches_of(table: Any, where: str | Path, failure: type[HistoseekError] = DamagedError) -> pa.RecordBatchReader:
+    """All rows of a checked-out version, in order, with their row ids; raises `failure` where they cannot be read.
 
     Block by block: one scan over everything reads ahead without end (measured on 0.8 million rows: 0.75 GB instead of
     0.25 GB, and growing with the table).
@@ -56,7 +56,13 @@ def batches_of(table: Any) -> pa.RecordBatchReader:
 
     def block(start: int, size: int) -> pa.Table:
         query = table.search().with_row_id(True).select(table.schema.names)
-        return query.limit(size).offset(start).to_arrow()
+        try:
+            return query.limit(size).offset(start).to_arrow()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise failure(
+                f"rows of {where} cannot be read, from number {start} on ({first_line(error)[:200]}); if that stays, "
+                "restore a snapshot or build the index again"
+            ) from error
 
     def blocks() -> Iterator[pa.RecordBatch]:
         for start in range(0, n_rows, _ROWS_A_BATCH):
@@ -65,9 +71,9 @@ def batches_of(table: Any) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(block(0, 1).schema, blocks())
 
 
-def sound_batches(table: Any, where: str | Path) -> pa.RecordBatchReader:
+def sound_batches(table: Any, where: str | Path, failure: type[HistoseekError] = DamagedError) -> pa.RecordBatchReader:
     """The same, each row held against its checksums as it passes; raises `DamagedError`, which says `where`."""
-    reader = batches_of(table)
+    reader = batches_of(table, where, failure)
 
     def checked() -> Iterator[pa.RecordBatch]:
         for batch in reader:
@@ -96,10 +102,10 @@ def column_of(table: Any, name: str) -> pa.ChunkedArray:
     return query.select([name] if name != ROW_ID else ["id"]).to_arrow()[name]
 
 
-def delete_ids(table: Any, ids: Sequence[str]) -> None:
-    """Delete rows by id, in one commit."""
+def delete_ids(table: Any, ids: Sequence[str]) -> Any:
+    """Delete rows by id, in one commit; returns what LanceDB says of it."""
     quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in ids)
-    table.delete(f"id IN ({quoted})")
+    return table.delete(f"id IN ({quoted})")
 
 
 def first_line(error: Exception) -> str:
