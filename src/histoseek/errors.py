@@ -38,6 +38,10 @@ class StorageError(HistoseekError):
     """A folder cannot be written to or read from now: the disk is full, locked, or not writable."""
 
 
+class ClusterError(HistoseekError):
+    """A Ray cluster cannot be reached, or lost a piece of work more often than it is tried again."""
+
+
 class MissingExtraError(HistoseekError):
     """A package is missing that an extra of the installation brings."""
 

@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def evaluate(
-    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    index: Annotated[str, typer.Argument(help="An index folder.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write the report into.")],
     queries: Annotated[Path | None, typer.Option(help="A manifest of queries; without it the index's own.")] = None,
     query_root: Annotated[Path | None, typer.Option(help="Where the queries' images lie now, if they moved.")] = None,

@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
-    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    index: Annotated[str, typer.Argument(help="An index folder.")],
     out: Annotated[Path, typer.Option("--out", help="The file to write: .parquet, or .h5ad for AnnData.")],
     where: Annotated[str | None, typer.Option(help="Only items that fulfil this, as in: split = 'train'.")] = None,
     keep_paths: Annotated[

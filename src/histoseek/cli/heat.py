@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def heat(
-    index: Annotated[Path, typer.Argument(help="An index folder of slides.")],
+    index: Annotated[str, typer.Argument(help="An index folder of slides.")],
     slide: Annotated[str, typer.Argument(help="A slide of the archive, by name or file.")],
     out: Annotated[Path, typer.Option("--out", help="A picture (.png), or a pyramid to lay on the slide (.tif).")],
     image: Annotated[list[str] | None, typer.Option(help="Similarity to this image file.")] = None,

@@ -16,8 +16,8 @@ DEFAULT_ENCODER = "mini"
 BUILD = "build"
 DAMAGED = 4
 
-IndexArgument = Annotated[Path, typer.Argument(help="An index folder.")]
-PlaceArgument = Annotated[str, typer.Argument(help="An index folder, or milvus://HOST:PORT/NAME.")]
+IndexArgument = Annotated[str, typer.Argument(help="An index folder, or s3://BUCKET/NAME.")]
+PlaceArgument = Annotated[str, typer.Argument(help="An index folder, s3://BUCKET/NAME or milvus://HOST:PORT/NAME.")]
 RootOption = Annotated[Path | None, typer.Option("--root", help="Where the images lie now, if they moved.")]
 
 
@@ -48,29 +48,32 @@ def add_to(app: typer.Typer) -> None:
 @verbs.command(BUILD)
 def build(
     manifest: Annotated[Path, typer.Argument(help="A manifest, from histoseek prepare or a CSV with id and path.")],
-    out: Annotated[Path, typer.Option("--out", help="The index folder to write.")],
+    out: Annotated[str, typer.Option("--out", help="The index folder to write, or s3://BUCKET/NAME.")],
     encoder: Annotated[str, typer.Option(help="See: histoseek encoders list.")] = DEFAULT_ENCODER,
     where: Annotated[str | None, typer.Option(help="Only items that fulfil this, as in: split = 'train'.")] = None,
     root: RootOption = None,
     precision: Annotated[str, typer.Option(help="f32, or bf16/f16: faster, other vectors.")] = "f32",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
+    ray: Annotated[str | None, typer.Option(help="Embed on this Ray cluster: HOST:PORT, auto, or local.")] = None,
+    ray_gpus: Annotated[float, typer.Option(help="GPUs that each task on Ray asks for; 0.5 lets two share one.")] = 0.0,
 ) -> None:
     """Embed the items of a manifest and store them as an archive that can be searched; what `index MANIFEST` does."""
     from histoseek.encoders import load_encoder
-    from histoseek.index import Index
+    from histoseek.index import Index, RayWork
     from histoseek.items import Manifest
 
     items = Manifest.read(manifest, root).where(where)
     chosen = load_encoder(encoder, precision=cast("Any", precision))
+    work = None if ray is None else RayWork(ray, gpus=ray_gpus)
     with progress("embedding", "what is done is kept: go on with --resume") as tell:
-        built = Index.build(items, chosen, out, resume=resume, progress=tell)
+        built = Index.build(items, chosen, out, resume=resume, progress=tell, ray=work)
     about = built.about
     scales = {"matched": "at the encoder's scale", "own": "coarser than it, at their own", "fitted": "scale unknown"}
     told = ", ".join(f"{n} {scales[name]}" for name, n in about.scales.items())
     say(f"{counted(about.n_items, 'item')}, {about.dim} numbers each, encoder {about.encoder} ({told})")
     note(f"wrote {out}; next: histoseek search {out} --image QUERY.png --sheet hits.png")
     if about.n_skipped:
-        note(f"{counted(about.n_skipped, 'image')} skipped; the reasons stand in {out / 'skipped.csv'}")
+        note(f"{counted(about.n_skipped, 'image')} skipped; the reasons stand in {out.rstrip('/')}/skipped.csv")
         raise typer.Exit(1)
 
 
@@ -159,7 +162,10 @@ def verify(index: IndexArgument) -> None:
     if found.damage:
         note(f"{index} is damaged: restore a snapshot, or remove the rows that are named and add them again")
         raise typer.Exit(DAMAGED)
-    say(f"{counted(found.n_rows, 'row')} and {counted(found.n_files, 'file')} are what was stored")
+    files = (
+        f" and {counted(found.n_files, 'file')}" if found.n_files else ""
+    )  # on object storage rows alone are checked
+    say(f"{counted(found.n_rows, 'row')}{files} are what was stored")
 
 
 @verbs.command()
@@ -176,7 +182,7 @@ def snapshot(
 @verbs.command()
 def restore(
     snapshot: Annotated[Path, typer.Argument(help="A file that histoseek index snapshot wrote.")],
-    out: Annotated[Path, typer.Option("--out", help="The index folder to write.")],
+    out: Annotated[str, typer.Option("--out", help="The index folder to write.")],
 ) -> None:
     """Bring a snapshot back as an index folder, after checking everything in it."""
     from histoseek.index import restore_snapshot

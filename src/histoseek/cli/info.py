@@ -19,11 +19,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="An index, a report, an encoder folder, a manifest or an image.")],
+    path: Annotated[str, typer.Argument(help="An index, a report, an encoder folder, a manifest or an image.")],
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Say what lies at a path."""
-    about = _describe(path)
+    about = _index(path) if path.startswith("s3://") else _describe(Path(path))
     show_rows([about] if as_json else [{"what": name, "value": str(value)} for name, value in about.items()], as_json)
 
 
@@ -58,7 +58,7 @@ def _describe(path: Path) -> dict[str, Any]:
     return {"kind": "image", "width": width, "height": height, "mpp": mpp or "unknown"}
 
 
-def _index(path: Path) -> dict[str, Any]:
+def _index(path: str | Path) -> dict[str, Any]:
     from histoseek.index import Index
 
     index = Index.open(path)

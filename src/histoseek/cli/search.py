@@ -60,7 +60,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def search(
-    index: Annotated[str, typer.Argument(help="An index folder, or milvus://HOST:PORT/NAME.")],
+    index: Annotated[str, typer.Argument(help="An index folder, s3://BUCKET/NAME or milvus://HOST:PORT/NAME.")],
     image: Annotated[list[str] | None, typer.Option(help="Looks like this image file.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Looks like these words (encoders with text).")] = None,
     item: Annotated[list[str] | None, typer.Option(help="Looks like this item of the archive, by id.")] = None,

@@ -5,6 +5,7 @@ from histoseek.index.heat import HeatMap, heat_of
 from histoseek.index.hits import Hit, Hits, Vote
 from histoseek.index.index import Index
 from histoseek.index.query import MINUS, Example, RuleOptions, Rules
+from histoseek.index.ray_build import RayWork
 from histoseek.index.region import Region, parse_region, picture_of_region, region_of
 from histoseek.index.removing import Removal
 from histoseek.index.snapshot import restore_snapshot, write_snapshot
@@ -22,6 +23,7 @@ __all__ = [
     "Index",
     "Level",
     "Pair",
+    "RayWork",
     "Region",
     "Removal",
     "RuleOptions",

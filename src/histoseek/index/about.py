@@ -11,7 +11,7 @@ from typing import Any
 
 from histoseek.encoders.encoder import Fingerprint, Preprocessing
 from histoseek.errors import DamagedError, InputError
-from histoseek.items import written_whole
+from histoseek.stores.places import is_remote, read_text, write_text
 
 FORMAT = 2
 """2 has a checksum, and a table with checksums and a ledger; 1 is read, and brought to 2 by the next change."""
@@ -46,13 +46,12 @@ class About:
     search: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
-    def write(self, path: Path) -> None:
-        """Write as JSON in the newest format, whole or not at all."""
-        with written_whole(path) as draft:
-            draft.write_text(json.dumps(self.as_dict(), indent=1), encoding="utf-8")
+    def write(self, path: str | Path) -> None:
+        """Write as JSON in the newest format, whole or not at all, into a file or to an `s3://` address."""
+        write_text(path, json.dumps(self.as_dict(), indent=1))
 
     @classmethod
-    def read(cls, path: Path) -> About:
+    def read(cls, path: str | Path) -> About:
         """Read it back.
 
         Raises:
@@ -60,7 +59,8 @@ class About:
             InputError: it is of a format that this version does not know.
         """
         try:
-            return cls.of(json.loads(path.read_text(encoding="utf-8")), str(path))
+            text = read_text(path) if is_remote(path) else Path(path).read_text(encoding="utf-8")
+            return cls.of(json.loads(text), str(path))
         except (OSError, ValueError) as error:
             raise DamagedError(f"{path} is damaged ({error}); build the index again") from error
 

@@ -16,8 +16,10 @@ from histoseek.errors import InputError
 from histoseek.index.embedding import Embedded, embed_items
 from histoseek.index.filling import Progress, fill, rows_of, schema_of, with_digests
 from histoseek.index.upkeep import note_contents
-from histoseek.items import Item, Manifest, Skipped, item_of, read_skipped, write_skipped
+from histoseek.items import Item, Manifest, Skipped, item_of
+from histoseek.items.files import skipped_of, skipped_text
 from histoseek.stores import Store
+from histoseek.stores.places import exists, joined, read_text, write_text
 
 if TYPE_CHECKING:
     from histoseek.index.index import Index
@@ -141,11 +143,11 @@ def _is_same(one: Any, two: Any) -> bool:
 
 def _note_skipped(index: Index, skipped: list[Skipped]) -> None:
     """Join what was skipped now to what was skipped before; an item that came in since is no longer skipped."""
-    path = index.path / "skipped.csv"
-    before = {one.id: one for one in read_skipped(path)} if path.is_file() else {}
-    joined = before | {one.id: one for one in skipped}
+    place = joined(index.address, "skipped.csv")
+    before = {one.id: one for one in skipped_of(read_text(place))} if exists(place) else {}
+    both = before | {one.id: one for one in skipped}
     held = index.store.rows().items["id"]
-    there = pc.is_in(pa.array(list(joined), pa.string()), value_set=held.combine_chunks()).to_pylist()
-    left = [one for one, is_there in zip(joined.values(), there, strict=True) if not is_there]
-    write_skipped(path, left)
+    there = pc.is_in(pa.array(list(both), pa.string()), value_set=held.combine_chunks()).to_pylist()
+    left = [one for one, is_there in zip(both.values(), there, strict=True) if not is_there]
+    write_text(place, skipped_text(left))
     note_contents(index, n_skipped=len(left))

@@ -1,9 +1,9 @@
-"""Building an index folder: embed what is missing, append in batches, and write `index.json` last."""
+"""Building an index: embed what is missing, append in batches, and write `index.json` last."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,8 +14,12 @@ from histoseek.errors import FingerprintError, InputError
 from histoseek.index.about import DRAFT, FILE, About
 from histoseek.index.embedding import embed_items
 from histoseek.index.filling import Progress, fill, scales_of, schema_of, with_digests
-from histoseek.items import Item, Manifest, write_skipped
-from histoseek.stores import LanceStore
+from histoseek.index.ray_build import RayWork, embed_on_ray, without
+from histoseek.index.ray_writing import sink_for
+from histoseek.items import Manifest, Skipped
+from histoseek.items.files import skipped_text
+from histoseek.stores import TableStore, create_store, open_store
+from histoseek.stores.places import delete, exists, is_remote, joined, list_names, write_text
 
 
 def build_index(
@@ -25,41 +29,61 @@ def build_index(
     *,
     resume: bool = False,
     progress: Progress | None = None,
-    workers: int = 2,
+    ray: RayWork | None = None,
 ) -> About:
-    """Embed a manifest into the index folder `out`; see `Index.build`."""
-    home = Path(out)
+    """Embed a manifest into the index folder or address `out`; see `Index.build`."""
+    home = str(out)
     if not len(manifest):
         raise InputError("the manifest has no items; check the filter or prepare it again")
     about = _about(manifest, encoder)
     store = _start(home, about, manifest, resume)
     done = store.ids()
-    left = with_digests(_left(manifest, done), manifest.path_of)
-    embedded = embed_items(left, manifest.path_of, encoder, workers)
 
     def told(number: int) -> None:
         if progress is not None:
             progress(len(done) + number, len(manifest))
 
-    skipped = fill(store, schema_of(manifest.table.schema, about.dim), embedded, told)
-    write_skipped(home / "skipped.csv", skipped)
+    if ray is None:
+        skipped = _embed_here(manifest, encoder, store, done, told)
+    else:
+        skipped = _embed_there(manifest, encoder, store, (done, ray), told)
+    write_text(joined(home, "skipped.csv"), skipped_text(skipped))
     held = store.rows().items  # makes the fast copy too, so that the first search finds it
     if not held.num_rows:
         store.drop()
-        (home / DRAFT).unlink(missing_ok=True)
+        delete(joined(home, DRAFT))
         raise InputError(
             f"none of {len(manifest)} images could be read; the first: {skipped[0].reason}; all reasons stand in "
-            f"{home / 'skipped.csv'}; if the images moved, say where with --root"
+            f"{joined(home, 'skipped.csv')}; if the images moved, say where with --root"
         )
     scales = scales_of(held["mpp"], encoder.fingerprint.preprocessing.mpp)
     finished = replace(about, n_items=held.num_rows, n_skipped=len(skipped), scales=scales)
-    finished.write(home / FILE)
-    (home / DRAFT).unlink(missing_ok=True)
+    finished.write(joined(home, FILE))
+    delete(joined(home, DRAFT))
     return finished
 
 
-def _left(manifest: Manifest, done: set[str]) -> Iterator[Item]:
-    return (item for item in manifest if item.id not in done)
+def _embed_here(
+    manifest: Manifest, encoder: Encoder, store: TableStore, done: set[str], told: Callable[[int], None]
+) -> list[Skipped]:
+    left = (item for item in manifest if item.id not in done)
+    embedded = embed_items(with_digests(left, manifest.path_of), manifest.path_of, encoder)
+    return fill(store, schema_of(manifest.table.schema, encoder.card.dim), embedded, told)
+
+
+def _embed_there(
+    manifest: Manifest, encoder: Encoder, store: TableStore, work: tuple[set[str], RayWork], told: Callable[[int], None]
+) -> list[Skipped]:
+    done, ray = work
+    through = 0
+
+    def more(number: int) -> None:
+        nonlocal through
+        through += number
+        told(through)
+
+    left = without(manifest, done)
+    return embed_on_ray(left, encoder, sink_for(store), ray, more) if len(left) else []
 
 
 def _about(manifest: Manifest, encoder: Encoder) -> About:
@@ -78,33 +102,42 @@ def _about(manifest: Manifest, encoder: Encoder) -> About:
     )
 
 
-def _start(home: Path, about: About, manifest: Manifest, resume: bool) -> LanceStore:
+def _start(home: str, about: About, manifest: Manifest, resume: bool) -> TableStore:
     """A store to fill: a new one, or on request the one that an earlier build left unfinished."""
-    store = LanceStore(home)
-    if (home / FILE).exists() or (home / DRAFT).exists() or store.exists:
+    store = open_store(home)
+    if exists(joined(home, FILE)) or exists(joined(home, DRAFT)) or store.exists:
         if not resume:
             raise InputError(f"{home} holds an index already; choose another --out, or go on with --resume")
         return _resumed(home, about, store, manifest)
-    if home.exists() and (not home.is_dir() or {path.name for path in home.iterdir()} - {"skipped.csv"}):
+    if not is_remote(home):
+        _make_folder(Path(home))
+    if set(list_names(home)) - {"skipped.csv"}:
+        raise InputError(f"{home} exists and is no index; choose another --out")
+    about.write(joined(home, DRAFT))
+    return create_store(home, schema_of(manifest.table.schema, about.dim))
+
+
+def _make_folder(home: Path) -> None:
+    if home.exists() and not home.is_dir():
         raise InputError(f"{home} exists and is no index; choose another --out")
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {home}: {error.strerror}; choose another --out") from error
-    about.write(home / DRAFT)
-    return LanceStore.create(home, schema_of(manifest.table.schema, about.dim))
 
 
-def _resumed(home: Path, about: About, store: LanceStore, manifest: Manifest) -> LanceStore:
-    found = About.read(home / (DRAFT if (home / DRAFT).exists() else FILE))
+def _resumed(home: str, about: About, store: TableStore, manifest: Manifest) -> TableStore:
+    draft = joined(home, DRAFT)
+    is_draft, is_finished = exists(draft), exists(joined(home, FILE))
+    found = About.read(draft if is_draft else joined(home, FILE))
     if found.fingerprint.digest != about.fingerprint.digest:
         raise FingerprintError(
             f"{home} was begun with encoder {found.encoder!r} ({found.fingerprint.precision}); resume with that one"
         )
     if found.manifest_digest != about.manifest_digest:
         raise InputError(f"{home} was begun with another manifest; resume with that one, or choose another --out")
-    if not (home / FILE).exists():  # a finished index stays one while it is looked through again
-        about.write(home / DRAFT)
+    if not is_finished:  # a finished index stays one while it is looked through again
+        about.write(draft)
     if store.exists:
         return store
-    return LanceStore.create(home, schema_of(manifest.table.schema, about.dim))
+    return create_store(home, schema_of(manifest.table.schema, about.dim))

@@ -49,7 +49,7 @@ def export_index(
     allowed = index.allowed(where)
     chosen = np.arange(len(index)) if allowed is None else np.flatnonzero(allowed)
     if not len(chosen):
-        raise InputError(f"no item of {index.path} fulfils {where!r}; nothing was written")
+        raise InputError(f"no item of {index.address} fulfils {where!r}; nothing was written")
     facts = index_facts(index, keep_paths=keep_paths) | {"items": str(len(chosen))}
     blocks = _blocks(index, chosen, progress)
     with written_whole(target) as draft:

@@ -53,6 +53,8 @@ def fill(store: Store, schema: pa.Schema, embedded: Iterable[Embedded], told: Ca
 def rows_of(embedded: Iterable[Embedded], schema: pa.Schema) -> pa.Table:
     """Rows of a table from items with vectors; a column that an item does not know is NULL."""
     chosen = list(embedded)
+    if not chosen:
+        return schema.empty_table()
     flat = pa.array(np.concatenate([one.vector for one in chosen if one.vector is not None]), pa.float32())
     rows = table_of(one.item for one in chosen)
     columns = [

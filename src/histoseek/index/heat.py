@@ -44,7 +44,7 @@ def heat_of(index: Index, vector: NDArray[np.float32], slide: str) -> HeatMap:
     rows = rows_of_slide(items, slide)
     rows = rows[np.asarray(items["box_x"].take(pa.array(rows)).is_valid())]
     if not len(rows):
-        raise InputError(f"the index {index.path} holds no tiles of the slide {slide!r}{_hint(items, slide)}")
+        raise InputError(f"the index {index.address} holds no tiles of the slide {slide!r}{_hint(items, slide)}")
     tiles = items.take(pa.array(rows))
     paths = sorted(pc.unique(tiles["path"].combine_chunks()).to_pylist())
     if len(paths) > 1:

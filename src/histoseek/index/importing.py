@@ -28,6 +28,7 @@ from histoseek.index.filling import scales_of
 from histoseek.items import MPP_RANGE, Box, Item, Skipped, table_of, write_skipped
 from histoseek.items.files import flush_to_disk
 from histoseek.stores import VECTOR, LanceStore
+from histoseek.stores.places import is_remote
 
 ROWS_A_COMMIT = 32_768
 N_SAMPLED = 4
@@ -105,6 +106,8 @@ def import_features(
         MissingExtraError: the extra `slides` is not installed.
     """
     given = settings or ImportSettings()
+    if is_remote(out):
+        raise InputError(f"{out} is on object storage, where an import cannot write; choose a folder")
     home = Path(out)
     _check_free(home)
     files = find_feature_files(Path(source))

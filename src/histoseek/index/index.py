@@ -25,6 +25,7 @@ from histoseek.index.hits import Hit, Hits
 from histoseek.index.origins import rows_of_file
 from histoseek.index.pushing import Pushed, push_index
 from histoseek.index.query import Example, RuleOptions, Rules
+from histoseek.index.ray_build import RayWork
 from histoseek.index.region import Region
 from histoseek.index.removing import Removal, remove_items
 from histoseek.index.selecting import select_many, select_rows
@@ -34,8 +35,10 @@ from histoseek.index.verifying import Verified, verify_index
 from histoseek.index.whole_search import WholeHits, WholeOptions, WholeRules, search_wholes
 from histoseek.index.wholes import Level
 from histoseek.items import Manifest, item_of, parse_filter
-from histoseek.stores import VECTOR, LanceStore, Rows, rows_at
+from histoseek.stores import VECTOR, Rows, TableStore, open_store, rows_at
+from histoseek.stores.caching import cache_home
 from histoseek.stores.milvus import MilvusStore
+from histoseek.stores.places import exists, is_remote, joined
 from histoseek.stores.store import FEW
 
 if TYPE_CHECKING:
@@ -55,11 +58,11 @@ class Index:
     def __init__(self, path: str | Path, encoder: Encoder | None = None, root: str | Path | None = None) -> None:
         self._server: MilvusStore | None = None
         self.address = str(path)
-        self.path = Path(path)
+        self.path = cache_home(path) if is_remote(path) else Path(path)  # where derived files go
         if is_served(path):
             self._server, self.about = open_served(str(path))
         else:
-            self.about = _read_about(self.path)
+            self.about = _read_about(self.address)
         self.root = Path(self.about.root if root is None else root).resolve()
         self._encoder = encoder
         self._masks: dict[str, NDArray[np.bool_]] = {}
@@ -86,18 +89,20 @@ class Index:
         *,
         resume: bool = False,
         progress: Progress | None = None,
+        ray: RayWork | None = None,
     ) -> Index:
-        """Embed a manifest's items into a new index folder.
+        """Embed a manifest's items into a new index folder, or one on object storage (`s3://bucket/x.index`).
 
         Images that cannot be read are left out and listed in `skipped.csv`. What is embedded is kept through Ctrl-C
-        and kill; `resume` goes on there. `progress` is called with items done and in all.
+        and kill; `resume` goes on there. `progress` is called with items done and in all. With `ray` a cluster embeds.
 
         Raises:
             InputError: `out` is in use, or no image could be read.
             FingerprintError: resuming with another encoder.
+            ClusterError: the Ray cluster cannot be reached, or lost the same work again and again.
         """
         chosen = load_encoder(encoder) if isinstance(encoder, str) else encoder
-        build_index(manifest, chosen, out, resume=resume, progress=progress)
+        build_index(manifest, chosen, out, resume=resume, progress=progress, ray=ray)
         built = cls(out, chosen)
         make_quick(built)
         return built
@@ -244,14 +249,14 @@ class Index:
         return self._server
 
     @cached_property
-    def store(self) -> LanceStore:
+    def store(self) -> TableStore:
         """The table that holds the archive; raises `InputError` where that is a server's copy."""
         if self._server is not None:
             raise InputError(
                 f"{self.address} is a server's copy, for searching, adding and removing; do this with the index folder "
                 "that it was pushed from"
             )
-        return LanceStore(self.path)
+        return open_store(self.address)
 
     @cached_property
     def rows(self) -> Rows:
@@ -272,7 +277,7 @@ class Index:
         """See what was written since the index was opened; costs next to nothing when nothing was."""
         if self._server is None and "rows" in self.__dict__ and self.rows.version != self.store.version:
             self.forget_rows()
-            self.about = _read_about(self.path)
+            self.about = _read_about(self.address)
 
     def forget_rows(self) -> None:
         """Read the rows anew when they are next needed."""
@@ -378,12 +383,12 @@ class Index:
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _read_about(path: Path) -> About:
-    if (path / DRAFT).is_file() and not (path / FILE).is_file():
-        raise InputError(f"the index {path} is unfinished; finish it with: histoseek index MANIFEST --resume")
-    if not (path / FILE).is_file():
-        raise InputError(f"there is no index at {path}; make one with: histoseek index MANIFEST --out {path}")
-    return About.read(path / FILE)
+def _read_about(address: str) -> About:
+    if exists(joined(address, FILE)):
+        return About.read(joined(address, FILE))
+    if exists(joined(address, DRAFT)):
+        raise InputError(f"the index {address} is unfinished; finish it with: histoseek index MANIFEST --resume")
+    raise InputError(f"there is no index at {address}; make one with: histoseek index MANIFEST --out {address}")
 
 
 def _check_fingerprint(about: About, encoder: Encoder) -> None:

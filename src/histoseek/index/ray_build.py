@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histoseek.encoders.encoder import Encoder, Precision, loadable_name
-from histoseek.errors import DamagedError, HistoseekError
-from histoseek.index.ray_cluster import ClusterError, connected, cpus_of_task, slots
+from histoseek.errors import ClusterError, DamagedError, HistoseekError
+from histoseek.index.ray_cluster import connected, cpus_of_task, slots
 from histoseek.index.ray_worker import ChunkReport, ChunkWork, embed_chunk
 from histoseek.index.ray_writing import Sink
 from histoseek.items import Manifest, Skipped
@@ -150,7 +150,8 @@ def _chunk_work(left: Manifest, encoder: Encoder, cpus: int) -> ChunkWork:
     precision: Precision = encoder.fingerprint.precision
     if Path(name).is_dir():  # a worker has another working folder
         name = str(Path(name).resolve())
-    return ChunkWork(name, precision, encoder.fingerprint.digest, str(left.root), cpus)
+    marks = (encoder.fingerprint.digest, encoder.fingerprint.preprocessing.mpp)
+    return ChunkWork(name, precision, *marks, str(left.root), cpus)
 
 
 @contextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from histoseek.errors import HistoseekError, InputError, needs_extra
+from histoseek.errors import ClusterError, InputError, needs_extra
 
 LOCAL = "local"
 
@@ -21,10 +22,6 @@ MOST_CPUS = 4
 SECONDS_TO_ANSWER = 10.0
 
 _QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
-
-
-class ClusterError(HistoseekError):
-    """The Ray cluster cannot be reached, or lost a piece of work more often than it is tried again."""
 
 
 @contextmanager
@@ -41,7 +38,7 @@ def connected(address: str) -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address == LOCAL:  # read when Ray is imported; without it Ray turns 127.0.0.1 into the address of a network card
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    with needs_extra("cluster"):
+    with redirect_stdout(sys.stderr), needs_extra("cluster"):  # results alone go to stdout
         import lance_ray  # noqa: F401 (what `LanceRaySink` needs later, when hours of work wait; it imports Ray)
         import ray
     if ray.is_initialized():
@@ -49,14 +46,16 @@ def connected(address: str) -> Iterator[Any]:
         return
     try:
         _knock(address)
-        _connect(ray, address)
+        with redirect_stdout(sys.stderr):
+            _connect(ray, address)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise ClusterError(f"no Ray cluster answers at {address} ({reason}); start it, or use --ray local") from error
     try:
         yield ray
     finally:
-        ray.shutdown()
+        with redirect_stdout(sys.stderr):
+            ray.shutdown()
 
 
 def _knock(address: str) -> None:

@@ -7,24 +7,27 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from histoseek.encoders import load_encoder
 from histoseek.encoders.encoder import Encoder, Precision
 from histoseek.errors import FingerprintError, InputError
 from histoseek.index.embedding import embed_items
+from histoseek.index.filling import rows_of, schema_of, with_digests
 from histoseek.items import Manifest, Skipped, item_of
-from histoseek.stores import VECTOR
 
 
 @dataclass(frozen=True)
 class ChunkWork:
-    """What a worker needs to know besides its rows; `fingerprint` is the digest that its encoder must have."""
+    """What a worker needs to know besides its rows.
+
+    `fingerprint` is the digest that its encoder must have when it sees views of `mpp` µm per pixel.
+    """
 
     encoder: str
     precision: Precision
     fingerprint: str
+    mpp: float
     root: str
     threads: int
 
@@ -49,29 +52,24 @@ def embed_chunk(rows: pa.Table, work: ChunkWork) -> tuple[pa.Table, ChunkReport]
         raise InputError(
             f"node {platform.node()} does not see the images' folder {root}; mount it there, or say where with --root"
         )
-    encoder = _encoder(work.encoder, work.precision, work.threads)
+    encoder = _encoder(work.encoder, work.precision, work.mpp, work.threads)
     if encoder.fingerprint.digest != work.fingerprint:
         raise FingerprintError(
             f"node {platform.node()} has another encoder {work.encoder!r}; install the same version and weights there"
         )
-    manifest = Manifest(rows, root, {})
-    kept: list[int] = []
-    vectors = [np.zeros((0, encoder.card.dim), dtype=np.float32)]
-    skipped = []
-    items = [item_of(row) for row in rows.to_pylist()]
-    for at, one in enumerate(embed_items(items, manifest.path_of, encoder)):
+    path_of = Manifest(rows, root, {}).path_of
+    items = with_digests(map(item_of, rows.to_pylist()), path_of)
+    embedded, skipped = [], []
+    for one in embed_items(items, path_of, encoder):
         if one.vector is None:
             skipped.append(Skipped(one.item.id, one.reason))
         else:
-            kept.append(at)
-            vectors.append(np.asarray(one.vector, dtype=np.float32)[None])
-    flat = pa.array(np.concatenate(vectors).ravel())
-    column = pa.FixedSizeListArray.from_arrays(flat, encoder.card.dim)
-    whole = rows.take(pa.array(kept, pa.int64())).append_column(pa.field(VECTOR, column.type), column)
-    return whole, ChunkReport(len(kept), tuple(skipped))
+            embedded.append(one)
+    stored = rows_of(embedded, schema_of(rows.schema, encoder.card.dim))
+    return stored, ChunkReport(stored.num_rows, tuple(skipped))
 
 
 @lru_cache(maxsize=1)
-def _encoder(name: str, precision: Precision, threads: int) -> Encoder:
+def _encoder(name: str, precision: Precision, mpp: float, threads: int) -> Encoder:
     """Loaded once in each worker process; Ray gives a process one task after the other."""
-    return load_encoder(name, precision=precision, threads=threads)
+    return load_encoder(name, precision=precision, mpp=mpp, threads=threads)

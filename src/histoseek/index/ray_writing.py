@@ -7,16 +7,14 @@ again, and a driver that dies has committed a batch or has not: the ids in the t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from histoseek.errors import InputError
-from histoseek.index.ray_cluster import LOCAL
-from histoseek.items.files import flush_to_disk
-from histoseek.stores import Store
-from histoseek.stores.places import is_remote
+from histoseek.errors import StorageError
+from histoseek.stores import VECTOR, RemoteStore, Store
+from histoseek.stores.lance_table import first_line
+from histoseek.stores.sums import with_sums
 
 
 class Sink(Protocol):
@@ -42,56 +40,46 @@ class DriverSink:
 
 
 class LanceRaySink:
-    """Lets a node write the data files with lance-ray; the vectors never pass through the driver.
+    """Lets a node write the data files to object storage with lance-ray; the vectors never pass through the driver.
 
-    `table` is the path or `s3://` address of an existing Lance table that every node reaches under that name, with
-    keys of its own: none are sent.
+    Every node must reach the table under its address, with keys of its own: none are sent.
     """
 
-    def __init__(self, table: str | Path, schema: pa.Schema) -> None:
-        self._table = str(table)
-        self._schema = schema
+    def __init__(self, store: RemoteStore) -> None:
+        self._address = store.table_address
+        self._schema = store.full_schema
 
     def add(self, ray: Any, parts: Sequence[Any]) -> int:
         """Append the tables that `parts` refer to; returns how many rows that were."""
         from lance_ray import LanceFragmentCommitter  # not sooner: it imports Ray, and `connected` prepares that
 
-        before = self._files()
         write = ray.remote(write_fragments).options(num_cpus=0, max_retries=3)  # 0: it need not wait for a free slot
-        n_rows, fragments = ray.get(write.remote(self._table, self._schema, *parts))
+        n_rows, fragments = ray.get(write.remote(self._address, self._schema, *parts))
         if not n_rows:
             return 0
         try:
-            committer = LanceFragmentCommitter(self._table, schema=self._schema, mode="append")
+            committer = LanceFragmentCommitter(self._address, schema=self._schema, mode="append")
             committer.on_write_start()
             committer.on_write_complete([fragments])
         except (OSError, RuntimeError, ValueError) as error:
-            reason = str(error).split("\n")[0]
-            raise InputError(
-                f"cannot write {self._table}: {reason}; what is there is kept, go on with --resume"
+            raise StorageError(
+                f"cannot write {self._address}: {first_line(error)}; what is there is kept, go on with --resume"
             ) from error
-        fresh = self._files() - before
-        for path in sorted(fresh | {path.parent for path in fresh}):
-            flush_to_disk(path)
         return int(n_rows)
 
-    def _files(self) -> set[Path]:
-        return set() if is_remote(self._table) else set(Path(self._table).rglob("*"))
 
-
-def sink_for(store: Store, table: str | Path, schema: pa.Schema, address: str) -> Sink:
+def sink_for(store: Store) -> Sink:
     """Choose who writes: the nodes where they reach the table for sure, else the driver."""
-    if is_remote(table) or address == LOCAL:
-        return LanceRaySink(table, schema)
-    return DriverSink(store)
+    return LanceRaySink(store) if isinstance(store, RemoteStore) else DriverSink(store)
 
 
-def write_fragments(table: str, schema: pa.Schema, *parts: pa.Table) -> tuple[int, list[tuple[bytes, bytes]]]:
+def write_fragments(address: str, schema: pa.Schema, *parts: pa.Table) -> tuple[int, list[tuple[bytes, bytes]]]:
     """On a node: write rows as data files that belong to no version yet, and say which they are."""
     from lance_ray import LanceFragmentWriter
 
     rows = pa.concat_tables(parts)
     if not rows.num_rows:
         return 0, []
-    written = LanceFragmentWriter(table, schema=schema)(rows)
+    whole = with_sums(rows, VECTOR).cast(schema)
+    written = LanceFragmentWriter(address, schema=schema)(whole)
     return rows.num_rows, list(zip(written["fragment"].to_pylist(), written["schema"].to_pylist(), strict=True))

@@ -21,6 +21,7 @@ from histoseek.index.about import FILE, About
 from histoseek.index.index import Index
 from histoseek.items import sha256_of, written_whole
 from histoseek.items.files import flush_to_disk, is_full
+from histoseek.stores.places import is_remote
 
 LIST = "snapshot.json"
 FORMAT = 1
@@ -38,13 +39,15 @@ def write_snapshot(path: str | Path, out: str | Path) -> int:
         InputError: there is no index, or `out` is there already.
         DamagedError: the index is damaged.
     """
+    for place in (path, out):
+        _check_local(place)
     index = Index.open(path)
     target = Path(out)
     if target.exists():
         raise InputError(f"{target} is there already; choose another file")
     index.compact()  # the first format gets its checksums, and nothing that was removed is kept
     with index.store.locked(), written_whole(target) as draft:
-        wrong = index.store.ledger.damaged()
+        wrong = index.store.damaged_files()
         if wrong:
             raise DamagedError(f"{index.path}: {wrong[0]} is not what was stored; nothing was written")
         names = [name for name in _names(index.path) if (index.path / name).is_file()]
@@ -65,6 +68,8 @@ def restore_snapshot(snapshot: str | Path, out: str | Path) -> Index:
         InputError: `out` is there already, or there is no file `snapshot`.
         DamagedError: the file is no snapshot, not whole, or holds what does not belong in one.
     """
+    for place in (snapshot, out):
+        _check_local(place)
     source, home = Path(snapshot), Path(out)
     if not source.is_file():
         raise InputError(f"there is no snapshot {source}")
@@ -87,6 +92,11 @@ def restore_snapshot(snapshot: str | Path, out: str | Path) -> Index:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Index.open(home)
+
+
+def _check_local(place: str | Path) -> None:
+    if is_remote(place):
+        raise InputError(f"{place} is on object storage; snapshots are written from and to folders of this machine")
 
 
 def _names(home: Path) -> Iterator[str]:

@@ -13,6 +13,7 @@ from histoseek.index.about import FILE, FORMAT, About
 from histoseek.index.bagging import forget_kept
 from histoseek.index.filling import scales_of
 from histoseek.stores.codes import WORTHWHILE, Tuned
+from histoseek.stores.places import joined
 
 if TYPE_CHECKING:
     from histoseek.index.index import Index
@@ -46,12 +47,13 @@ def _forget_drafts(home: Path) -> None:
 
 def note_contents(index: Index, **changes: Any) -> None:
     """Bring `index.json` up to what the table holds now."""
+    place = joined(index.address, FILE)
     with index.store.locked():
-        about = About.read(index.path / FILE)
+        about = About.read(place)
         items = index.store.rows().items
         scales = scales_of(items["mpp"], about.fingerprint.preprocessing.mpp)
         index.about = replace(about, n_items=items.num_rows, scales=scales, **changes)
-        index.about.write(index.path / FILE)
+        index.about.write(place)
 
 
 def keep_in_order(index: Index) -> None:

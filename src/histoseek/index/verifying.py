@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from histoseek.errors import DamagedError
+from histoseek.errors import DamagedError, StorageError
 from histoseek.stores import VECTOR
 from histoseek.stores.fast import FastCopy, fast_folder, fast_versions, matrix_of
 from histoseek.stores.sums import VECTOR_SUM, wrong_rows
@@ -36,15 +36,15 @@ def verify_index(index: Index, progress: Callable[[int, int], None] | None = Non
     damage: list[str] = []
     remarks: list[str] = []
     n_rows = n_files = 0
-    if index.store.ledger.newest() is None:
+    if not index.store.has_sums:
         remarks.append("the index is of format 1, without checksums; histoseek index compact brings it to the present")
     try:
-        damage += [f"{name} is not what was stored" for name in index.store.ledger.damaged()]
-        n_files = len(index.store.ledger.files())
+        damage += [f"{name} is not what was stored" for name in index.store.damaged_files()]
+        n_files = index.store.n_files
         n_rows = _rows(index, damage, progress)
         if index.about.dim != index.store.schema.field(VECTOR).type.list_size:
             damage.append(f"index.json says {index.about.dim} numbers a vector, and the table holds others")
-    except DamagedError as error:
+    except (DamagedError, StorageError) as error:
         damage.append(str(error))
     if not damage and n_rows != index.about.n_items:
         remarks.append(f"index.json counts {index.about.n_items} items and the table holds {n_rows}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -76,16 +77,28 @@ def sha256_of(path: Path) -> str:
 
 def write_skipped(path: str | Path, skipped: Iterable[Skipped]) -> None:
     """Write `skipped.csv`, also when it has no rows: an empty list is a statement."""
-    with written_whole(path) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(Skipped._fields)
-        writer.writerows(skipped)
+    with written_whole(path) as draft:
+        draft.write_text(skipped_text(skipped), encoding="utf-8", newline="")
 
 
 def read_skipped(path: str | Path) -> list[Skipped]:
     """Read a `skipped.csv`."""
     with Path(path).open(newline="", encoding="utf-8") as stream:
-        return [Skipped(row["id"], row["reason"]) for row in csv.DictReader(stream)]
+        return skipped_of(stream.read())
+
+
+def skipped_text(skipped: Iterable[Skipped]) -> str:
+    """What `skipped.csv` holds."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(Skipped._fields)
+    writer.writerows(skipped)
+    return stream.getvalue()
+
+
+def skipped_of(text: str) -> list[Skipped]:
+    """What the text of a `skipped.csv` says."""
+    return [Skipped(row["id"], row["reason"]) for row in csv.DictReader(io.StringIO(text, newline=""))]
 
 
 def _no_room(target: Path) -> StorageError:

@@ -1,4 +1,4 @@
-"""Where derived files of a folder go: into it, or into the user's cache where the folder cannot be written to."""
+"""Where derived files go: into the folder itself, or into the user's cache where it is remote or not to be written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import hashlib
 import os
 from pathlib import Path
 
+from histoseek.stores.places import is_remote
 
-def cache_home(home: Path) -> Path:
+
+def cache_home(home: str | Path) -> Path:
     """The folder for what is derived from `home`; `HISTOSEEK_CACHE` names another place than the user's cache."""
-    if os.access(home, os.W_OK):
-        return home
+    if not is_remote(home) and os.access(home, os.W_OK):
+        return Path(home)
+    whole = str(home).rstrip("/") if is_remote(home) else str(Path(home).resolve())
     base = os.environ.get("HISTOSEEK_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
-    return Path(base) / "histoseek" / digest
+    return Path(base) / "histoseek" / hashlib.sha256(whole.encode()).hexdigest()[:16]

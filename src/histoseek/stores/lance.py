@@ -20,10 +20,25 @@ from histoseek.stores.codes import Tuned
 from histoseek.stores.fast import ROW_ID, FastCopy, drop_fast, fast_folder, fast_versions, matrix_of, write_fast
 from histoseek.stores.fresh import FreshRows
 from histoseek.stores.known import KnownIds
-from histoseek.stores.ledger import FOLDER, Entry, Ledger
+from histoseek.stores.lance_table import (
+    TABLE,
+    VERSIONS,
+    batches_of,
+    check_rows,
+    column_of,
+    connect,
+    delete_ids,
+    first_line,
+    sound_batches,
+    version_of,
+    with_sum_fields,
+    without_sum_fields,
+)
+from histoseek.stores.ledger import FOLDER as LEDGER
+from histoseek.stores.ledger import Entry, Ledger
 from histoseek.stores.store import VECTOR, Rows
-from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, with_sums, wrong_rows
-from histoseek.stores.upgrading import TABLE, batches_of, begin_ledger, connect
+from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, with_sums
+from histoseek.stores.upgrading import begin_ledger
 
 LOCK = "writer.lock"
 
@@ -40,7 +55,6 @@ _SAY_WHAT_IS_THERE = ("_versions", "_deletions")
 """Small files that say which rows there are: they are checked before anything is built upon them. Rows carry sums."""
 
 _FULL = ("No space left", "File too large", "Disk quota exceeded")
-_V2_TOP = 2**64 - 1
 _IDS_A_DELETE = 5_000
 _TRIES = 20
 
@@ -53,7 +67,7 @@ class LanceStore:
 
     def __init__(self, home: str | Path) -> None:
         self.home = Path(home)
-        self.ledger = Ledger(self.home / FOLDER, self._lance)
+        self.ledger = Ledger(self.home / LEDGER, self._lance)
         self._known = KnownIds()
         self._written = 0  # the version that this writer acknowledged last
 
@@ -66,8 +80,7 @@ class LanceStore:
                 raise InputError(f"{store._lance} is there already; choose another folder")
             shutil.rmtree(store._lance, ignore_errors=True)  # begun by a process that died before it was acknowledged
             store.ledger.folder.mkdir(exist_ok=True)
-            sums = [pa.field(name, pa.uint64()) for name in (VECTOR_SUM, ITEM_SUM)]
-            table = connect(store.home).create_table(TABLE, schema=pa.schema([*schema, *sums]))
+            table = connect(store.home).create_table(TABLE, schema=with_sum_fields(schema))
             flush_to_disk(store.home)
             store._acknowledge(table, set(), 0)
         return store
@@ -87,7 +100,7 @@ class LanceStore:
     @property
     def schema(self) -> pa.Schema:
         """Item columns and the `vector`."""
-        return _without_sums(self._at(self.version).schema)
+        return without_sum_fields(self._at(self.version).schema)
 
     def count(self) -> int:
         """How many items there are."""
@@ -98,7 +111,7 @@ class LanceStore:
         """Add rows, on disk when this returns; one whose id is there already takes the place of the older."""
         with self._writing() as table:
             ids = rows["id"].to_pylist()
-            _delete(table, self._known.among(ids, self.version, lambda: _column(table, "id")))
+            _delete(table, self._known.among(ids, self.version, lambda: column_of(table, "id")))
             table.add(with_sums(rows, VECTOR))
         self._known.add(ids, self._written)
 
@@ -156,11 +169,25 @@ class LanceStore:
     def ids(self) -> set[str]:
         """The ids of all items."""
         with self._reading():
-            return set(_column(self._at(self.version), "id").to_pylist())
+            return set(column_of(self._at(self.version), "id").to_pylist())
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """All rows with item columns, vector and checksums, in bounded memory; raises `DamagedError`."""
-        return self._read(batches_of(self._at(self.version)))
+        """All rows with item columns, vector, checksums and row ids, in bounded memory; raises `DamagedError`."""
+        yield from batches_of(self._at(self.version), self._lance)
+
+    def damaged_files(self) -> list[str]:
+        """Names of the table's files that are not what was stored."""
+        return self.ledger.damaged()
+
+    @property
+    def n_files(self) -> int:
+        """How many files there are checksums of."""
+        return len(self.ledger.files())
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether rows and files have checksums; the first format had none."""
+        return self.ledger.newest() is not None
 
     def drop(self) -> None:
         """Delete the table, its ledger and its fast copies."""
@@ -183,8 +210,8 @@ class LanceStore:
 
     def _versions(self) -> dict[int, Path]:
         """Lance's version files: `N.manifest`, or `(2^64 − 1 − N).manifest` so that the newest sorts first."""
-        paths = [path for path in (self._lance / "_versions").glob("*.manifest") if path.stem.isdigit()]
-        return {_V2_TOP - int(path.stem) if len(path.stem) == 20 else int(path.stem): path for path in paths}
+        found = {version_of(path.name): path for path in (self._lance / VERSIONS).glob("*.manifest")}
+        return {version: path for version, path in found.items() if version is not None}
 
     def _mark(self, version: int) -> str:
         """What tells this table from others, empty in the first format."""
@@ -224,7 +251,11 @@ class LanceStore:
         self._check_files()
         table = self._at(entry.version)
         return write_fast(
-            cache_home(self.home), entry, self._mark(entry.version), self._sound(table), int(table.count_rows())
+            cache_home(self.home),
+            entry,
+            self._mark(entry.version),
+            sound_batches(table, self._lance),
+            int(table.count_rows()),
         )
 
     def _fresh(self, base: FastCopy, version: int) -> FreshRows | None:
@@ -232,7 +263,7 @@ class LanceStore:
         self._check_files(_SAY_WHAT_IS_THERE)
         table = self._at(version)
         with self._reading():
-            now = np.sort(_column(table, ROW_ID).to_numpy())
+            now = np.sort(column_of(table, ROW_ID).to_numpy())
         kept = np.flatnonzero(np.isin(base.row_ids, now, assume_unique=True))
         added = np.setdiff1d(now, base.row_ids, assume_unique=True)
         if len(added) + base.items.num_rows - len(kept) > FRESH_SHARE * base.items.num_rows:
@@ -242,31 +273,9 @@ class LanceStore:
             return FreshRows(base, version, kept, empty)
         with self._reading():
             found = table.take_row_ids([int(row) for row in added]).to_arrow()
-        self._check_rows(found)
+        check_rows(found, self._lance)
         items = found.drop_columns([VECTOR, VECTOR_SUM, ITEM_SUM])
         return FreshRows(base, version, kept, (items, matrix_of(found[VECTOR])))
-
-    def _sound(self, table: Any) -> pa.RecordBatchReader:
-        """All rows of a table; each is held against its checksums as it passes."""
-        reader = batches_of(table)
-
-        def checked() -> Iterator[pa.RecordBatch]:
-            for batch in self._read(reader):
-                self._check_rows(pa.Table.from_batches([batch]).drop_columns([ROW_ID]))
-                yield batch
-
-        return pa.RecordBatchReader.from_batches(reader.schema, checked())
-
-    def _check_rows(self, rows: pa.Table) -> None:
-        if VECTOR_SUM not in rows.schema.names:
-            return
-        wrong = wrong_rows(rows, VECTOR)
-        if len(wrong):
-            name = rows["id"][int(wrong[0])].as_py()
-            raise DamagedError(
-                f"{len(wrong)} rows of {self._lance} are not what was stored, the first {name!r}: restore a snapshot, "
-                "or remove them and add them again"
-            )
 
     def _check_files(self, folders: tuple[str, ...] | None = None) -> None:
         """Hold the table's files against the ledger, or only those in some folders."""
@@ -310,11 +319,7 @@ class LanceStore:
         try:
             yield
         except (OSError, RuntimeError, ValueError) as error:
-            raise DamagedError(f"{self._lance} cannot be read ({_first_line(error)})") from error
-
-    def _read(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        with self._reading():
-            yield from reader
+            raise DamagedError(f"{self._lance} cannot be read ({first_line(error)})") from error
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
@@ -323,7 +328,7 @@ class LanceStore:
             yield
         except (OSError, RuntimeError) as error:
             full = (isinstance(error, OSError) and is_full(error)) or any(words in str(error) for words in _FULL)
-            reason = "the disk is full" if full else _first_line(error)
+            reason = "the disk is full" if full else first_line(error)
             raise StorageError(
                 f"cannot write to {self.home}: {reason}; what was acknowledged before is kept: go on when there is room"
             ) from error
@@ -351,7 +356,7 @@ class LanceStore:
 
         def sound() -> Iterator[pa.RecordBatch]:
             try:
-                yield from (batch.drop_columns([ROW_ID]) for batch in self._sound(table))
+                yield from (batch.drop_columns([ROW_ID]) for batch in sound_batches(table, self._lance))
             except DamagedError as error:  # Lance, which draws these batches, would make a text of it
                 wrong.append(error)
                 raise
@@ -376,20 +381,6 @@ class LanceStore:
         drop_fast(self.home, self._entry.version)
 
 
-def _column(table: Any, name: str) -> pa.ChunkedArray:
-    query = table.search().with_row_id(True) if name == ROW_ID else table.search()
-    return query.select([name] if name != ROW_ID else ["id"]).to_arrow()[name]
-
-
 def _delete(table: Any, ids: Sequence[str]) -> None:
     for start in range(0, len(ids), _IDS_A_DELETE):
-        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in ids[start : start + _IDS_A_DELETE])
-        table.delete(f"id IN ({quoted})")
-
-
-def _without_sums(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([field for field in schema if field.name not in (VECTOR_SUM, ITEM_SUM)])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]
+        delete_ids(table, ids[start : start + _IDS_A_DELETE])

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from histoseek.errors import InputError
+from histoseek.errors import InputError, StorageError
 from histoseek.items.files import written_whole
 
 SCHEME = "s3://"
 
-_KEYS = "check AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+KEYS = "check AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
 def is_remote(uri: str | Path) -> bool:
@@ -28,7 +28,7 @@ def joined(uri: str | Path, *names: str) -> str:
 
 
 def read_text(uri: str | Path) -> str:
-    """Read a file of UTF-8 text; raises `InputError` when it is not there or cannot be read."""
+    """Read a file of UTF-8 text; raises `InputError` when it is not there, `StorageError` when it cannot be read."""
     with _told("read", uri):
         if not is_remote(uri):
             return Path(uri).read_text(encoding="utf-8")
@@ -41,11 +41,12 @@ def write_text(uri: str | Path, text: str) -> None:
     """Write a file whole or not at all, so that readers see the old text or the new one.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the folder cannot be written to.
+        StorageError: the object storage cannot.
     """
     if not is_remote(uri):
         with written_whole(uri) as draft:
-            draft.write_text(text, encoding="utf-8")
+            draft.write_text(text, encoding="utf-8", newline="")
         return
     content = text.encode("utf-8")
     with _told("write", uri):
@@ -67,14 +68,32 @@ def exists(uri: str | Path) -> bool:
 
 def list_names(uri: str | Path) -> list[str]:
     """Names of what lies directly in a folder, in order; none when there is no such folder."""
+    return sorted(list_marks(uri))
+
+
+def list_marks(uri: str | Path) -> dict[str, str]:
+    """What lies directly in a folder, each with a mark that changes when something else takes its name."""
     if not is_remote(uri):
         folder = Path(uri)
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        stats = {path.name: path.stat() for path in folder.iterdir()} if folder.is_dir() else {}
+        return {name: f"{stat.st_size}-{stat.st_mtime_ns}" for name, stat in stats.items()}
     from pyarrow.fs import FileSelector
 
     with _told("list", uri):
         system, path = _system(uri)
-        return sorted(info.base_name for info in system.get_file_info(FileSelector(path, allow_not_found=True)))
+        found = system.get_file_info(FileSelector(path, allow_not_found=True))
+        return {info.base_name: f"{info.size}-{info.mtime_ns}" for info in found}
+
+
+def delete(uri: str | Path) -> None:
+    """Delete a file, if it is there."""
+    if not is_remote(uri):
+        Path(uri).unlink(missing_ok=True)
+        return
+    with _told("delete", uri):
+        system, path = _system(uri)
+        if exists(uri):
+            system.delete_file(path)
 
 
 def _system(uri: str | Path) -> tuple[Any, str]:
@@ -93,4 +112,4 @@ def _told(verb: str, uri: str | Path) -> Iterator[None]:
         raise InputError(f"there is no {uri}; check its name") from error
     except (OSError, ValueError) as error:
         reason = str(error).split("\n")[0][:300]
-        raise InputError(f"cannot {verb} {uri}: {reason}" + (f"; {_KEYS}" if is_remote(uri) else "")) from error
+        raise StorageError(f"cannot {verb} {uri}: {reason}" + (f"; {KEYS}" if is_remote(uri) else "")) from error

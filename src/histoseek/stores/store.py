@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from histoseek.stores.codes import Tuned
 
 VECTOR = "vector"
 
@@ -90,4 +94,65 @@ class Store(Protocol):
 
     def remove(self, ids: Sequence[str]) -> int:
         """Take items out, all or none; returns how many were there."""
+        ...
+
+
+class TableStore(Store, Protocol):
+    """A Lance table, on disk or on object storage: the truth of an archive, with what its later life needs."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a table."""
+        ...
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Item columns and the `vector`."""
+        ...
+
+    @property
+    def n_commits(self) -> int:
+        """Commits since the table was last compacted."""
+        ...
+
+    @property
+    def n_files(self) -> int:
+        """How many files there are checksums of."""
+        ...
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether rows and files have checksums; the first format had none."""
+        ...
+
+    def rows(self) -> Rows:
+        """The newest version, ready to be searched."""
+        ...
+
+    def ids(self) -> set[str]:
+        """The ids of all items."""
+        ...
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows with item columns, vector, checksums and row ids, in bounded memory."""
+        ...
+
+    def damaged_files(self) -> list[str]:
+        """Names of the table's files that are not what was stored."""
+        ...
+
+    def compact(self) -> bool:
+        """Take what was removed, and all older versions, from the disk; False where that changes nothing."""
+        ...
+
+    def make_codes(self, groups: NDArray[np.int32]) -> Tuned:
+        """Make the codes that a large archive is searched by; `groups` [N] number what is never matched with itself."""
+        ...
+
+    def drop(self) -> None:
+        """Delete the table and what is derived from it."""
+        ...
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other writers out for a while, where that can be done; not to be nested."""
         ...
