@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from histoseek.encoders.encoder import Fingerprint, Preprocessing
-from histoseek.errors import DamagedError, InputError
-from histoseek.stores.places import is_remote, read_text, write_text
+from histoseek.encoders.encoder import Encoder, Fingerprint, Preprocessing
+from histoseek.errors import DamagedError, FingerprintError, InputError
+from histoseek.stores.places import exists, is_remote, joined, read_text, write_text
 
 FORMAT = 2
 """2 has a checksum, and a table with checksums and a ledger; 1 is read, and brought to 2 by the next change."""
@@ -89,6 +89,26 @@ class About:
             return cls(fingerprint=Fingerprint(**marks, preprocessing=view), **kept)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{path} is damaged ({error}); build the index again") from error
+
+
+def read_about(address: str) -> About:
+    """What the index at an address says of itself; raises `InputError` where there is no finished one."""
+    if exists(joined(address, FILE)):
+        return About.read(joined(address, FILE))
+    if exists(joined(address, DRAFT)):
+        raise InputError(f"the index {address} is unfinished; finish it with: histoseek index MANIFEST --resume")
+    raise InputError(f"there is no index at {address}; make one with: histoseek index MANIFEST --out {address}")
+
+
+def check_fingerprint(about: About, encoder: Encoder) -> None:
+    """Raise `FingerprintError` when an encoder is not the one that made an index."""
+    mine, theirs = about.fingerprint, encoder.fingerprint
+    if mine.digest != theirs.digest:
+        raise FingerprintError(
+            f"the index was made by encoder {mine.encoder!r} at {mine.precision} (fingerprint {mine.digest}), and "
+            f"{theirs.encoder!r} at {theirs.precision} (fingerprint {theirs.digest}) gives other vectors; "
+            f"use --encoder {about.loaded_from}, or build the index again"
+        )
 
 
 def _checksum(kept: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from histoseek.encoders import load_encoder
 from histoseek.encoders.encoder import Encoder
-from histoseek.errors import EncoderError, FingerprintError, InputError
-from histoseek.index.about import DRAFT, FILE, About
+from histoseek.errors import EncoderError, InputError
+from histoseek.index.about import check_fingerprint, read_about
 from histoseek.index.adding import Added, add_items
 from histoseek.index.asking import embed_example, items_in_query, query_vector, scale_of_region
 from histoseek.index.build import build_index
@@ -38,7 +38,7 @@ from histoseek.items import Manifest, item_of, parse_filter
 from histoseek.stores import VECTOR, Rows, TableStore, open_store, rows_at
 from histoseek.stores.caching import cache_home
 from histoseek.stores.milvus import MilvusStore
-from histoseek.stores.places import exists, is_remote, joined
+from histoseek.stores.places import is_remote
 from histoseek.stores.store import FEW
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ class Index:
         if is_served(path):
             self._server, self.about = open_served(str(path))
         else:
-            self.about = _read_about(self.address)
+            self.about = read_about(self.address)
         self.root = Path(self.about.root if root is None else root).resolve()
         self._encoder = encoder
         self._masks: dict[str, NDArray[np.bool_]] = {}
         self._row_by_id: dict[str, int] = {}
         if encoder is not None:
-            _check_fingerprint(self.about, encoder)
+            check_fingerprint(self.about, encoder)
 
     @classmethod
     def open(cls, path: str | Path, encoder: Encoder | None = None, root: str | Path | None = None) -> Index:
@@ -239,7 +239,7 @@ class Index:
                     "queries here; ask with --item, --slide, --case or with a vector"
                 )
             encoder = load_encoder(self.about.loaded_from, precision=marks.precision, mpp=marks.preprocessing.mpp)
-            _check_fingerprint(self.about, encoder)
+            check_fingerprint(self.about, encoder)
             self._encoder = encoder
         return self._encoder
 
@@ -277,7 +277,7 @@ class Index:
         """See what was written since the index was opened; costs next to nothing when nothing was."""
         if self._server is None and "rows" in self.__dict__ and self.rows.version != self.store.version:
             self.forget_rows()
-            self.about = _read_about(self.address)
+            self.about = read_about(self.address)
 
     def forget_rows(self) -> None:
         """Read the rows anew when they are next needed."""
@@ -381,24 +381,6 @@ class Index:
     def _ids(self) -> pa.Array:
         column = self.rows.items["id"]
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _read_about(address: str) -> About:
-    if exists(joined(address, FILE)):
-        return About.read(joined(address, FILE))
-    if exists(joined(address, DRAFT)):
-        raise InputError(f"the index {address} is unfinished; finish it with: histoseek index MANIFEST --resume")
-    raise InputError(f"there is no index at {address}; make one with: histoseek index MANIFEST --out {address}")
-
-
-def _check_fingerprint(about: About, encoder: Encoder) -> None:
-    mine, theirs = about.fingerprint, encoder.fingerprint
-    if mine.digest != theirs.digest:
-        raise FingerprintError(
-            f"the index was made by encoder {mine.encoder!r} at {mine.precision} (fingerprint {mine.digest}), and "
-            f"{theirs.encoder!r} at {theirs.precision} (fingerprint {theirs.digest}) gives other vectors; "
-            f"use --encoder {about.loaded_from}, or build the index again"
-        )
 
 
 def _asked(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:
