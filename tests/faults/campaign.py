@@ -1,0 +1,210 @@
+"""Kill writers at random moments, again and again, and see after each kill whether every promise was kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from histoseek.errors import HistoseekError
+from histoseek.index import Index
+from histoseek.items import Item, Manifest
+from histoseek.stores import LanceStore
+from tests.conftest import TinyEncoder, draw_square
+from tests.faults.journal import DIM, Journal, Promises, State, marks_of_rows, rows_for
+
+ROOT = Path(__file__).resolve().parents[2]
+SPARE = 3
+"""Workers that are started ahead: most of their time is spent on imports, which nobody needs to kill."""
+
+MOMENTS_S = (0.0, 0.6)
+"""When a kill falls after the work began."""
+
+SCENARIOS = {
+    "build": ("build",),
+    "live": ("live",),
+    "store": ("store",),
+    "two writers, a compactor, a reader": ("store", "store", "compact", "read"),
+    "two indices open, a reader": ("live", "live", "read"),
+}
+
+
+@dataclass
+class Outcome:
+    """What a campaign saw."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    rows_added: int = 0
+    rows_removed: int = 0
+    lost: int = 0
+    doubled: int = 0
+    returned: int = 0
+    halves: int = 0
+    checks: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.lost or self.doubled or self.returned or self.halves or self.problems)
+
+
+class Workers:
+    """Processes that have imported everything and wait for a job."""
+
+    def __init__(self) -> None:
+        self._spare: list[subprocess.Popen[str]] = []
+
+    def start(self) -> subprocess.Popen[str]:
+        while len(self._spare) <= SPARE:
+            command = [sys.executable, "-m", "tests.faults.worker"]
+            pipe = subprocess.PIPE
+            self._spare.append(subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
+        return self._spare.pop(0)
+
+    def close(self) -> None:
+        for one in self._spare:
+            one.kill()
+            one.communicate()
+
+
+def run(n_kills: int, seed: int, folder: Path) -> Outcome:
+    """Kill `n_kills` writers at moments drawn with `seed`; everything lies in `folder`."""
+    rng = np.random.default_rng(seed)
+    outcome, workers = Outcome(), Workers()
+    homes = _Homes(folder)
+    try:
+        while outcome.kills.total() < n_kills:
+            name = str(rng.choice(list(SCENARIOS)))
+            _round(name, homes.of(name), workers, rng, outcome)
+    finally:
+        workers.close()
+    for home in homes.used:
+        for path in home.parent.glob("journal-*.jsonl"):
+            promises = Promises.read(path)
+            outcome.rows_added += promises.rows_added
+            outcome.rows_removed += promises.rows_removed
+    return outcome
+
+
+class _Homes:
+    """One index folder a scenario, made when first asked for; a build begins anew once it has ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._by_name, self.used = folder, dict[str, Path](), list[Path]()
+
+    def of(self, name: str) -> Path:
+        home = self._by_name.get(name)
+        if home is None or (name == "build" and (home / "index.json").exists()):
+            home = self._folder / f"{len(self.used)}" / "x.index"
+            home.parent.mkdir(parents=True)
+            self._by_name[name] = home
+            self.used.append(home)
+            _prepare(home, name)
+        return home
+
+
+def _prepare(home: Path, name: str) -> None:
+    pictures = home.parent / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for nth in range(24):
+        draw_square(("red", "green", "blue")[nth % 3], rng).save(pictures / f"{nth:02d}.png")
+    if "store" in SCENARIOS[name]:
+        LanceStore.create(home, rows_for(["x"], ["y"]).schema)
+    elif "live" in SCENARIOS[name]:
+        first = Manifest.from_items([Item("first", "00.png", label="a", mpp=0.5)], pictures)
+        Index.build(first, TinyEncoder(), home)
+
+
+def _round(name: str, home: Path, workers: Workers, rng: np.random.Generator, outcome: Outcome) -> None:
+    (home.parent / "stop").unlink(missing_ok=True)
+    going = []
+    for nth, role in enumerate(SCENARIOS[name]):
+        process = workers.start()
+        job = {"role": role, "home": str(home), "writer": f"w{nth}", "seed": int(rng.integers(2**31))}
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "ready\n", process.communicate()
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        going.append((role, process))
+    for _, process in going:
+        assert process.stdout is not None
+        process.stdout.readline()
+    time.sleep(float(rng.uniform(*MOMENTS_S)))
+    for role, process in going:
+        if role != "read":
+            _kill(name, role, process, outcome)
+    (home.parent / "stop").touch()
+    for role, process in going:
+        if role == "read":
+            _, told = process.communicate()
+            if process.returncode:
+                outcome.problems.append(f"{name}: a reader ended with {told[-1500:]}")
+    _check(name, home, outcome)
+
+
+def _kill(name: str, role: str, process: subprocess.Popen[str], outcome: Outcome) -> None:
+    alive = process.poll() is None
+    process.kill()
+    out, told = process.communicate()
+    if alive and process.returncode < 0:
+        outcome.kills[f"{name}: {role}" if name != role else name] += 1
+    elif role != "build" or "ended" not in out:  # a build may end before it is killed, the others never
+        outcome.problems.append(f"{name}: {role} died by itself: {told[-1500:]}")
+
+
+def _check(name: str, home: Path, outcome: Outcome) -> None:
+    """Every acknowledged row is there once, no acknowledged removal came back, nothing is done by half."""
+    outcome.checks += 1
+    store = LanceStore(home)
+    if not store.exists:
+        if any(Promises.read(path).state for path in home.parent.glob("journal-*.jsonl")):
+            outcome.problems.append(f"{name}: the table is gone")
+        return
+    try:
+        rows = store.rows()
+        seen = marks_of_rows(rows)
+        outcome.doubled += rows.items.num_rows - len(seen)
+        if set(seen) != store.ids() or store.ledger.damaged():
+            outcome.problems.append(f"{name}: the table is not what its fast copy says")
+        for path in sorted(home.parent.glob("journal-*.jsonl")):
+            _settle(path, seen, outcome)
+        _search(name, home, store, outcome)
+    except HistoseekError as error:
+        outcome.problems.append(f"{name}: {type(error).__name__}: {error}")
+
+
+def _settle(path: Path, seen: State, outcome: Outcome) -> None:
+    """Hold one writer's promises against what is there, and note which way its unacknowledged change went."""
+    promises = Promises.read(path)
+    prefix = path.stem.removeprefix("journal-") + "/"
+    mine = {name: mark for name, mark in seen.items() if name.startswith(prefix)}
+    if mine not in (promises.state, promises.pending):
+        open_ = set() if promises.pending is None else promises.touched[-1]
+        outcome.lost += sum(mine.get(name) != mark for name, mark in promises.state.items() if name not in open_)
+        outcome.returned += sum(name not in promises.state for name in mine if name not in open_)
+        outcome.halves += 1
+    Journal(path).write(what="seen", state=mine)
+
+
+def _search(name: str, home: Path, store: LanceStore, outcome: Outcome) -> None:
+    rows = store.rows()
+    n_rows = rows.items.num_rows
+    if (home / "index.json").is_file():
+        index = Index.open(home, TinyEncoder())
+        hits = index.search(image=np.zeros((16, 16, 3), dtype=np.uint8), k=n_rows + 1)
+        if len(hits) != n_rows or len({hit.item.id for hit in hits}) != n_rows:
+            outcome.problems.append(f"{name}: search finds {len(hits)} of {n_rows}")
+    elif n_rows:
+        query = np.ones((1, rows.vectors(np.array([0])).shape[1]), dtype=np.float32)
+        if len(set(rows.nearest(query, n_rows).rows[0].tolist()) - {-1}) != n_rows:
+            outcome.problems.append(f"{name}: search finds too few")
+
+
+__all__ = ["DIM", "Outcome", "run"]
