@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,9 +22,6 @@ from tests.conftest import TinyEncoder, draw_square
 from tests.faults.journal import DIM, Journal, Promises, State, marks_of_rows, rows_for
 
 ROOT = Path(__file__).resolve().parents[2]
-SPARE = 3
-"""Workers that are started ahead: most of their time is spent on imports, which nobody needs to kill."""
-
 MOMENTS_S = (0.0, 0.6)
 """When a kill falls after the work began."""
 
@@ -55,22 +54,37 @@ class Outcome:
 
 
 class Workers:
-    """Processes that have imported everything and wait for a job."""
+    """A process that has imported everything and forks the workers: kills fall into work, not into imports."""
 
     def __init__(self) -> None:
-        self._spare: list[subprocess.Popen[str]] = []
+        command = [sys.executable, "-m", "tests.faults.worker"]
+        self._parent = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self._answer() == "ready"
 
-    def start(self) -> subprocess.Popen[str]:
-        while len(self._spare) <= SPARE:
-            command = [sys.executable, "-m", "tests.faults.worker"]
-            pipe = subprocess.PIPE
-            self._spare.append(subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
-        return self._spare.pop(0)
+    def start(self, role: str, home: Path, writer: str, seed: int) -> int:
+        """The number of a new process that does a job."""
+        return int(self._ask({"role": role, "home": str(home), "writer": writer, "seed": seed}))
+
+    def wait(self, process: int) -> int:
+        """The exit code of a process, minus the signal that ended it."""
+        return int(self._ask({"wait": process}))
 
     def close(self) -> None:
-        for one in self._spare:
-            one.kill()
-            one.communicate()
+        assert self._parent.stdin is not None
+        self._parent.stdin.close()
+        self._parent.wait()
+
+    def _ask(self, line: dict[str, object]) -> str:
+        assert self._parent.stdin is not None
+        self._parent.stdin.write(json.dumps(line) + "\n")
+        self._parent.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> str:
+        assert self._parent.stdout is not None
+        return self._parent.stdout.readline().strip()
 
 
 def run(n_kills: int, seed: int, folder: Path) -> Outcome:
@@ -124,39 +138,23 @@ def _prepare(home: Path, name: str) -> None:
 
 def _round(name: str, home: Path, workers: Workers, rng: np.random.Generator, outcome: Outcome) -> None:
     (home.parent / "stop").unlink(missing_ok=True)
-    going = []
-    for nth, role in enumerate(SCENARIOS[name]):
-        process = workers.start()
-        job = {"role": role, "home": str(home), "writer": f"w{nth}", "seed": int(rng.integers(2**31))}
-        assert process.stdin is not None and process.stdout is not None
-        assert process.stdout.readline() == "ready\n", process.communicate()
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
-        going.append((role, process))
-    for _, process in going:
-        assert process.stdout is not None
-        process.stdout.readline()
+    going = [
+        (role, f"w{nth}", workers.start(role, home, f"w{nth}", int(rng.integers(2**31))))
+        for nth, role in enumerate(SCENARIOS[name])
+    ]
     time.sleep(float(rng.uniform(*MOMENTS_S)))
-    for role, process in going:
+    for role, _, process in going:
         if role != "read":
-            _kill(name, role, process, outcome)
+            os.kill(process, signal.SIGKILL)
     (home.parent / "stop").touch()
-    for role, process in going:
-        if role == "read":
-            _, told = process.communicate()
-            if process.returncode:
-                outcome.problems.append(f"{name}: a reader ended with {told[-1500:]}")
+    for role, writer, process in going:
+        code = workers.wait(process)
+        if code == -signal.SIGKILL:
+            outcome.kills[name if len(going) == 1 else f"{name}: {role}"] += 1
+        elif code or role not in ("read", "build"):  # a build may end before it is killed, the others never
+            told = (home.parent / f"said-{writer}.txt").read_text()
+            outcome.problems.append(f"{name}: {role} died by itself: {told[-1500:]}")
     _check(name, home, outcome)
-
-
-def _kill(name: str, role: str, process: subprocess.Popen[str], outcome: Outcome) -> None:
-    alive = process.poll() is None
-    process.kill()
-    out, told = process.communicate()
-    if alive and process.returncode < 0:
-        outcome.kills[f"{name}: {role}" if name != role else name] += 1
-    elif role != "build" or "ended" not in out:  # a build may end before it is killed, the others never
-        outcome.problems.append(f"{name}: {role} died by itself: {told[-1500:]}")
 
 
 def _check(name: str, home: Path, outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""A process to be killed. It imports everything, waits for its job on standard input, and works until it dies.
+"""Processes to be killed: each works until it dies.
 
 Started as: python -m tests.faults.worker
 """
@@ -6,8 +6,12 @@ Started as: python -m tests.faults.worker
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
+import warnings
 from pathlib import Path
+from typing import Any
 
 import lancedb  # noqa: F401 - now, so that the moment of a kill falls into the work
 import numpy as np
@@ -108,15 +112,35 @@ def read(home: Path, writer: str, rng: np.random.Generator) -> None:
 JOBS = {job.__name__: job for job in (build, live, store, compact, read)}
 
 
-def main() -> None:
-    print("ready", flush=True)
-    job = json.loads(sys.stdin.readline())
+def work(job: dict[str, Any]) -> None:
+    """Do one job in this process, which the campaign kills; what it says goes to a file."""
     home, writer = Path(job["home"]), job["writer"]
+    said = os.open(home.parent / f"said-{writer}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
     if job["role"] in ("build", "live", "store"):
         journaled(Journal(home.parent / f"journal-{writer}.jsonl"))
-    print("begins", flush=True)
-    JOBS[job["role"]](home, writer, np.random.default_rng(job["seed"]))
-    print("ended", flush=True)
+    try:
+        JOBS[job["role"]](home, writer, np.random.default_rng(job["seed"]))
+    except BaseException:  # noqa: BLE001 - whatever it is, the campaign is to read it
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def main() -> None:
+    """Import everything once, then fork a process for every job: a line in, a process number or exit code out."""
+    warnings.simplefilter("ignore")  # LanceDB warns of forks, which it supports
+    print("ready", flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "wait" in asked:
+            print(os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1]), flush=True)
+        elif (child := os.fork()) == 0:
+            work(asked)
+        else:
+            print(child, flush=True)
 
 
 if __name__ == "__main__":
