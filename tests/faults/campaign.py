@@ -19,7 +19,8 @@ from histoseek.index import Index
 from histoseek.items import Item, Manifest
 from histoseek.stores import LanceStore
 from tests.conftest import TinyEncoder, draw_square
-from tests.faults.journal import DIM, Journal, Promises, State, marks_of_rows, rows_for
+from tests.faults.journal import Journal, Promises, State, marks_of_rows, rows_for
+from tests.faults.worker import STOP
 
 ROOT = Path(__file__).resolve().parents[2]
 MOMENTS_S = (0.0, 0.6)
@@ -99,11 +100,43 @@ def run(n_kills: int, seed: int, folder: Path) -> Outcome:
     finally:
         workers.close()
     for home in homes.used:
-        for path in home.parent.glob("journal-*.jsonl"):
-            promises = Promises.read(path)
-            outcome.rows_added += promises.rows_added
-            outcome.rows_removed += promises.rows_removed
+        _count(home, outcome)
     return outcome
+
+
+def work_together(seconds: float, seed: int, folder: Path) -> Outcome:
+    """Two writers, a compactor and two readers at one table for a while; nobody is killed."""
+    outcome, workers = Outcome(), Workers()
+    home = _Homes(folder).of("store")
+    try:
+        roles = ("store", "store", "compact", "read", "read")
+        going = [(role, f"w{nth}", workers.start(role, home, f"w{nth}", seed + nth)) for nth, role in enumerate(roles)]
+        time.sleep(seconds)
+        _end("together", home, going, workers, outcome)
+        _check("together", home, outcome)
+    finally:
+        workers.close()
+    _count(home, outcome)
+    return outcome
+
+
+def _count(home: Path, outcome: Outcome) -> None:
+    for path in home.parent.glob("journal-*.jsonl"):
+        promises = Promises.read(path)
+        outcome.rows_added += promises.rows_added
+        outcome.rows_removed += promises.rows_removed
+
+
+def _end(name: str, home: Path, going: list[tuple[str, str, int]], workers: Workers, outcome: Outcome) -> None:
+    """Wait for processes that were killed or see the file that tells them to stop."""
+    (home.parent / STOP).touch()
+    for role, writer, process in going:
+        code = workers.wait(process)
+        if code == -signal.SIGKILL:
+            outcome.kills[name if len(going) == 1 else f"{name}: {role}"] += 1
+        elif code:
+            told = (home.parent / f"said-{writer}.txt").read_text()
+            outcome.problems.append(f"{name}: {role} died by itself: {told[-1500:]}")
 
 
 class _Homes:
@@ -137,7 +170,7 @@ def _prepare(home: Path, name: str) -> None:
 
 
 def _round(name: str, home: Path, workers: Workers, rng: np.random.Generator, outcome: Outcome) -> None:
-    (home.parent / "stop").unlink(missing_ok=True)
+    (home.parent / STOP).unlink(missing_ok=True)
     going = [
         (role, f"w{nth}", workers.start(role, home, f"w{nth}", int(rng.integers(2**31))))
         for nth, role in enumerate(SCENARIOS[name])
@@ -146,14 +179,7 @@ def _round(name: str, home: Path, workers: Workers, rng: np.random.Generator, ou
     for role, _, process in going:
         if role != "read":
             os.kill(process, signal.SIGKILL)
-    (home.parent / "stop").touch()
-    for role, writer, process in going:
-        code = workers.wait(process)
-        if code == -signal.SIGKILL:
-            outcome.kills[name if len(going) == 1 else f"{name}: {role}"] += 1
-        elif code or role not in ("read", "build"):  # a build may end before it is killed, the others never
-            told = (home.parent / f"said-{writer}.txt").read_text()
-            outcome.problems.append(f"{name}: {role} died by itself: {told[-1500:]}")
+    _end(name, home, going, workers, outcome)
     _check(name, home, outcome)
 
 
@@ -203,6 +229,3 @@ def _search(name: str, home: Path, store: LanceStore, outcome: Outcome) -> None:
         query = np.ones((1, rows.vectors(np.array([0])).shape[1]), dtype=np.float32)
         if len(set(rows.nearest(query, n_rows).rows[0].tolist()) - {-1}) != n_rows:
             outcome.problems.append(f"{name}: search finds too few")
-
-
-__all__ = ["DIM", "Outcome", "run"]

@@ -24,6 +24,7 @@ from tests.conftest import TinyEncoder
 from tests.faults.journal import Journal, Promises, journaled, marks_of_rows, rows_for
 
 N_ITEMS = 60
+STOP = "stop"
 LABELS = ("a", "b", "c", "d")
 
 
@@ -52,10 +53,10 @@ def build(home: Path, writer: str, rng: np.random.Generator) -> None:
 
 
 def live(home: Path, writer: str, rng: np.random.Generator) -> None:
-    """Add, change, remove and compact through the index, for ever."""
+    """Add, change, remove and compact through the index, until it is told to stop."""
     index = Index.open(home, TinyEncoder())
     pictures = home.parent / "pictures"
-    while True:
+    while not (home.parent / STOP).exists():
         act = rng.random()
         index.refresh()
         mine = [name for name in index.rows.items["id"].to_pylist() if name.startswith(f"{writer}/")]
@@ -72,7 +73,7 @@ def live(home: Path, writer: str, rng: np.random.Generator) -> None:
 def store(home: Path, writer: str, rng: np.random.Generator) -> None:
     """The same with the store alone, faster; many rows at a time."""
     table = LanceStore(home)
-    while True:
+    while not (home.parent / STOP).exists():
         act = rng.random()
         names = [f"{writer}/{nth}" for nth in rng.choice(4 * N_ITEMS, int(rng.integers(1, 60)), replace=False)]
         if act < 0.6:
@@ -87,14 +88,14 @@ def store(home: Path, writer: str, rng: np.random.Generator) -> None:
 
 def compact(home: Path, writer: str, rng: np.random.Generator) -> None:
     """Nothing but compaction."""
-    while True:
+    while not (home.parent / STOP).exists():
         LanceStore(home).compact()
 
 
 def read(home: Path, writer: str, rng: np.random.Generator) -> None:
-    """Look again and again whether what was acknowledged is there, until a file `stop` appears."""
+    """Look again and again whether what was acknowledged is there, until it is told to stop."""
     table = LanceStore(home)
-    while not (home.parent / "stop").exists():
+    while not (home.parent / STOP).exists():
         journals = sorted(home.parent.glob("journal-*.jsonl"))
         before = [Promises.read(path) for path in journals]
         rows = table.rows()
