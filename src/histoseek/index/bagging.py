@@ -79,7 +79,7 @@ def _write(path: Path, chosen: Sequence[NDArray[np.int64]]) -> None:
 def _read(path: Path, wholes: Sequence[Whole]) -> list[NDArray[np.int64]] | None:
     """What was kept; None when it is missing, damaged or not of these wholes, and so to be made anew."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
             numbers, rows = kept["chosen"]
     except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, RuntimeError, MemoryError, BadZipFile):
         return None
