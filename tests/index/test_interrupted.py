@@ -31,7 +31,7 @@ def test_ctrl_c_right_after_a_commit_stores_nothing_twice(
 
     color = load_encoder("color")
     monkeypatch.setattr("histoseek.index.filling.ROWS_A_COMMIT", 3)
-    monkeypatch.setattr("histoseek.index.build.LanceStore.create", _created(interrupted, monkeypatch))
+    monkeypatch.setattr("histoseek.stores.opening.LanceStore.create", _created(interrupted, monkeypatch))
     with pytest.raises(KeyboardInterrupt):
         Index.build(manifest, color, tmp_path / "x.index")
     index = Index.build(manifest, color, tmp_path / "x.index", resume=True)

@@ -36,7 +36,7 @@ def alone(lock: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a running server, without a collection; the last worker that used it stops it."""
-    pytest.importorskip("pymilvus", reason="the scale extra is not installed")
+    pytest.importorskip("pymilvus", reason="the cluster extra is not installed")
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent

@@ -18,7 +18,7 @@ from histoseek.items.table import SCHEMA
 from histoseek.stores.exact import nearest
 from histoseek.stores.wanted import Wanted
 
-pytest.importorskip("pymilvus", reason="the scale extra is not installed")
+pytest.importorskip("pymilvus", reason="the cluster extra is not installed")
 
 from histoseek.stores import milvus_index
 from histoseek.stores.milvus import MilvusAddress, MilvusStore

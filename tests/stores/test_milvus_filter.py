@@ -148,7 +148,7 @@ conditions = st.recursive(
 
 @pytest.fixture(scope="module", params=["lite", pytest.param("server", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    pytest.importorskip("pymilvus", reason="the scale extra is not installed")
+    pytest.importorskip("pymilvus", reason="the cluster extra is not installed")
     from histoseek.stores.milvus import MilvusAddress, MilvusStore
 
     server = request.param == "server"

@@ -19,7 +19,7 @@ from histoseek.errors import InputError
 from histoseek.stores.wanted import Wanted
 from tests.stores.conftest import SCRIPT, milvus_server_script
 
-pytest.importorskip("pymilvus", reason="the scale extra is not installed")
+pytest.importorskip("pymilvus", reason="the cluster extra is not installed")
 
 from histoseek.stores.milvus import MilvusAddress, MilvusStore
 
