@@ -11,8 +11,11 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from histoseek.stores import VECTOR, LanceStore, Rows, Store
+from histoseek.stores import VECTOR, Rows, Store, create_store
 from histoseek.stores import lance as lance_module
+from tests.stores.s3_server import S3, s3
+
+__all__ = ["s3"]
 
 DIM = 512
 
@@ -45,18 +48,23 @@ def naive(vectors: NDArray[np.float32], query: NDArray[np.float32], k: int, allo
 Make = Callable[[NDArray[np.float32]], Store]
 
 
-@pytest.fixture(params=["fast copy", "fresh", "cache"])
+@pytest.fixture(params=["fast copy", "fresh", "cache", "s3"])
 def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """A function that makes a store of some vectors, read in one of the three ways."""
-    if request.param == "cache":
+    """A function that makes a store of some vectors, kept and read in one of the four ways."""
+    home = str(tmp_path / "store")
+    if request.param in ("cache", "s3"):
         monkeypatch.setenv("HISTOSEEK_CACHE", str(tmp_path / "cache"))
+    if request.param == "s3":
+        server: S3 = request.getfixturevalue("s3")
+        home = f"{server.uri}/{tmp_path.name}"
+    if request.param == "cache":
         monkeypatch.setattr(os, "access", lambda *_: False)
     if request.param == "fresh":
         monkeypatch.setattr(lance_module, "FRESH_FROM", 0)
         monkeypatch.setattr(lance_module, "FRESH_SHARE", np.inf)
 
     def build(vectors: NDArray[np.float32]) -> Store:
-        store = LanceStore.create(tmp_path / "store", table(vectors).schema)
+        store = create_store(home, table(vectors).schema)
         if request.param == "fresh":  # the second half comes after the fast copy was made
             store.add(table(vectors[: len(vectors) // 2]))
             store.add(table(some_vectors(1, seed=9), first=10**6))

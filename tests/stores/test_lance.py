@@ -147,3 +147,45 @@ def test_dropped_store_is_gone(store: LanceStore) -> None:
     store.drop()
     assert not store.exists
     assert copies(store) == []
+
+
+READER = """
+import sys
+from histoseek.stores import open_store
+def anonymous():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) // 1024
+store = open_store(sys.argv[1])
+store.count()
+before, most, n = anonymous(), 0, 0
+for batch in store.batches():
+    n += batch.num_rows
+    most = max(most, anonymous())
+print(n, most - before)
+"""
+
+
+@pytest.mark.slow
+def test_reading_all_of_a_table_does_not_hold_it(tmp_path: Path) -> None:
+    """One scan over 490 MB of vectors would, for the most part: it reads ahead up to 2 GB."""
+    import lancedb
+
+    dim, n, at_once = 512, 240_000, 40_000
+    vectors = np.random.default_rng(0).random((at_once, dim), dtype=np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
+    rows = pa.table({"id": [f"i{row}" for row in range(at_once)], VECTOR: column})
+    made = lancedb.connect(str(tmp_path)).create_table("items", schema=rows.schema)
+    for _ in range(0, n, at_once):
+        made.add(rows)
+    read = subprocess.run([sys.executable, "-c", READER, tmp_path], capture_output=True, text=True, check=True)
+    n_read, megabytes = map(int, read.stdout.split())
+    assert n_read == n
+    assert megabytes < 270, f"{megabytes} MB more than before"
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty"])
+def test_damaged_data_is_told_while_it_is_read(store: LanceStore, damage: str) -> None:
+    (data,) = (store.home / "items.lance" / "data").iterdir()
+    whole = data.read_bytes()
+    data.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"")
+    with pytest.raises(DamagedError, match=r"rows of .*items\.lance cannot be read, from number 0 on"):
+        list(store.batches())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from histoseek.errors import InputError
+from histoseek.errors import InputError, StorageError
 from histoseek.stores.places import exists, is_remote, joined, list_names, read_text, write_text
 from tests.stores.s3_server import S3, s3
 
@@ -62,7 +62,7 @@ def test_a_killed_writer_leaves_the_old_text(s3: S3) -> None:
 
 def test_a_server_that_is_away_is_said_in_one_line(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match=r"cannot read s3://.*AWS_ENDPOINT_URL") as told:
+    with pytest.raises(StorageError, match=r"cannot read s3://.*AWS_ENDPOINT_URL") as told:
         read_text(f"{s3.uri}/index.json")
     assert "\n" not in str(told.value)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -46,7 +47,9 @@ def connected(address: str) -> Iterator[Any]:
         return
     try:
         _knock(address)
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():
+            # Lance warns of forks; each of Ray's becomes another program at once
+            warnings.filterwarnings("ignore", message="lance.*fork")
             _connect(ray, address)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).split("\n")[0]

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -64,10 +65,8 @@ class RemoteStore:
         store = cls(address)
         if store.exists:
             raise InputError(f"{store.table_address} is there already; choose another address")
-        fields = [field.with_metadata(_KEY) if field.name == "id" else field for field in with_sum_fields(schema)]
-        fields = [field.with_nullable(False) if field.name == "id" else field for field in fields]
         with store._told("write"):
-            connect(store.address).create_table(TABLE, schema=pa.schema(fields))
+            connect(store.address).create_table(TABLE, schema=_keyed(with_sum_fields(schema)))
         store._forget_copies()
         return store
 
@@ -84,7 +83,7 @@ class RemoteStore:
     @property
     def schema(self) -> pa.Schema:
         """Item columns and the `vector`."""
-        return without_sum_fields(self.full_schema)
+        return pa.schema([field.remove_metadata() for field in without_sum_fields(self.full_schema)])
 
     @property
     def full_schema(self) -> pa.Schema:
@@ -100,6 +99,7 @@ class RemoteStore:
     def add(self, rows: pa.Table) -> None:
         """Add rows, durably when this returns; one whose id is there already takes the place of the older."""
         whole = with_sums(rows, VECTOR)
+        whole = whole.cast(_keyed(whole.schema))
 
         def merged(table: Any) -> None:
             table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(whole)
@@ -256,7 +256,13 @@ class RemoteStore:
             ) from error
 
 
-def _read(home: Any, version: int) -> FastCopy | None:
+def _keyed(schema: pa.Schema) -> pa.Schema:
+    """The columns with `id` as their key, which is never NULL."""
+    key = [field.with_metadata(_KEY).with_nullable(False) if field.name == "id" else field for field in schema]
+    return pa.schema(key)
+
+
+def _read(home: Path, version: int) -> FastCopy | None:
     try:
         return FastCopy(fast_folder(home, version))
     except DamagedError:  # derived and disposable: it is made anew from the table
