@@ -74,8 +74,7 @@ class Workers:
 
     def close(self) -> None:
         assert self._parent.stdin is not None
-        self._parent.stdin.close()
-        self._parent.wait()
+        self._parent.communicate()
 
     def _ask(self, line: dict[str, object]) -> str:
         assert self._parent.stdin is not None
