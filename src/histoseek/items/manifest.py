@@ -17,12 +17,16 @@ from histoseek.errors import InputError
 from histoseek.items.files import written_whole
 from histoseek.items.filters import equals_filter, parse_filter
 from histoseek.items.item import Item
+from histoseek.items.spool import BLOCK, blocks_of, is_large, spool_checked, spooled
 from histoseek.items.table import SCHEMA, check_table, item_of, table_of
 
 if TYPE_CHECKING:
     from histoseek.items.audit import Audit
 
 FORMAT = 1
+READ_BYTES = 1024**2
+"""What is read of a column at once, so that a row group of any size takes little memory."""
+
 _METADATA_KEY = b"histoseek"
 
 
@@ -55,13 +59,13 @@ class Manifest:
         if not source.is_file():
             raise InputError(f"there is no manifest {source}; make one with: histoseek prepare DATASET SOURCE")
         if source.suffix.lower() == ".csv":
-            table = _read_csv(source)
+            table = check_table(_read_csv(source), str(source))
             kept: dict[str, Any] = {"root": str(source.resolve().parent)}
         else:
             table, kept = _read_parquet(source)
         where = Path(root).resolve() if root is not None else Path(kept.get("root", source.resolve().parent))
         facts = kept.get("facts", {})
-        return cls(check_table(table, str(source)), where, facts if isinstance(facts, dict) else {})
+        return cls(table, where, facts if isinstance(facts, dict) else {})
 
     def write(self, path: str | Path) -> None:
         """Write the manifest as Parquet, whole or not at all."""
@@ -94,9 +98,9 @@ class Manifest:
         """
         kept = self.table
         if condition is not None:
-            kept = kept.filter(parse_filter(condition, kept.schema))
+            kept = _filtered(kept, parse_filter(condition, kept.schema))
         if (expression := equals_filter(equals, kept.schema)) is not None:
-            kept = kept.filter(expression)
+            kept = _filtered(kept, expression)
         return Manifest(kept, self.root, self.facts)
 
     def split(
@@ -124,8 +128,9 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 over the rows, in their order; the root and the facts do not count."""
         hasher = hashlib.sha256()
-        for batch in self.table.to_batches(max_chunksize=4096):
-            hasher.update(json.dumps(batch.to_pylist(), sort_keys=True, default=str).encode())
+        for start in range(0, len(self), 4096):  # slices, since chunks depend on how the table came about
+            rows = self.table.slice(start, 4096).to_pylist()
+            hasher.update(json.dumps(rows, sort_keys=True, default=str).encode())
         return hasher.hexdigest()
 
 
@@ -137,21 +142,40 @@ def inside_root(root: Path, item: Item) -> Path:
     return root / relative
 
 
+def _filtered(table: pa.Table, expression: pc.Expression) -> pa.Table:
+    if not is_large(table.num_rows):
+        return table.filter(expression)
+    return spooled(table.schema, (block.filter(expression) for block in blocks_of(table)))
+
+
 def _read_parquet(source: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """The checked table of a Parquet file, and what stands beside it; a large one goes block by block."""
     try:
+        with pq.ParquetFile(source, buffer_size=READ_BYTES) as file:
+            kept = _kept(source, file.schema_arrow)
+            if is_large(file.metadata.num_rows):
+                return spool_checked(file.schema_arrow, lambda: _blocks(file), str(source)), kept
         table = pq.read_table(source)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(f"{source} is no Parquet table ({reason}); make it anew with histoseek prepare") from error
-    raw = (table.schema.metadata or {}).get(_METADATA_KEY, b"{}")
+    return check_table(table, str(source)), kept
+
+
+def _blocks(file: pq.ParquetFile) -> Iterator[pa.Table]:
+    return (pa.Table.from_batches([batch]) for batch in file.iter_batches(BLOCK))
+
+
+def _kept(source: Path, schema: pa.Schema) -> dict[str, Any]:
+    """What a manifest says beside its rows; raises `InputError` where it is in another format."""
+    raw = (schema.metadata or {}).get(_METADATA_KEY, b"{}")
     try:
         kept = json.loads(raw)
     except ValueError:
         kept = None
-    wrong = not isinstance(kept, dict) or not isinstance(kept.get("root", ""), str)
-    if wrong or kept.get("format", FORMAT) != FORMAT:
+    if not isinstance(kept, dict) or not isinstance(kept.get("root", ""), str) or kept.get("format", FORMAT) != FORMAT:
         raise InputError(f"{source} was written in another manifest format; make it anew with histoseek prepare")
-    return table, kept
+    return kept
 
 
 def _read_csv(source: Path) -> pa.Table:

@@ -49,6 +49,9 @@ _MISFITS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, Ove
 
 _BOX = ("box_x", "box_y", "box_width", "box_height")
 
+_NAMES = frozenset(SCHEMA.names)
+_FIELDS = tuple(name for name in SCHEMA.names if name not in _BOX)
+
 
 def table_of(items: Iterable[Item]) -> pa.Table:
     """Write items as rows; extra columns get the type that fits all their values."""
@@ -71,8 +74,8 @@ def table_of(items: Iterable[Item]) -> pa.Table:
 def item_of(row: Mapping[str, Any]) -> Item:
     """Read one row back as an item; columns outside the schema become `extra`."""
     box = None if row["box_x"] is None else Box(*(row[name] for name in _BOX))
-    known = {name: row[name] for name in SCHEMA.names if name not in _BOX}
-    extra = {name: value for name, value in row.items() if name not in SCHEMA.names}
+    known = {name: row[name] for name in _FIELDS}
+    extra = {name: value for name, value in row.items() if name not in _NAMES}
     return Item(**known, box=box, extra=extra)
 
 
@@ -80,31 +83,59 @@ def check_table(table: pa.Table, name: str) -> pa.Table:
     """Complete a table to the manifest's columns and types, or say which row and column is wrong.
 
     Rows are counted from 1, without a header. Missing optional columns become NULL; a missing group becomes the
-    item itself.
+    item itself. A table from `histoseek.items.spool.LARGE` rows on is checked in blocks: it comes back as it was when
+    nothing is to be completed, else from a temporary file.
 
     Raises:
         InputError: a missing or mistyped column, an empty or repeated id, or a value that cannot be.
     """
-    for needed in ("id", "path"):
-        if needed not in table.schema.names:
-            raise InputError(f"{name} has no column {needed!r}; its columns are: {', '.join(table.schema.names)}")
-    twice = {column for column in table.schema.names if table.schema.names.count(column) > 1}
-    if twice:
-        raise InputError(f"{name} has more than one column {min(twice)!r}; rename one of them")
-    columns = {field.name: _cast(table, field, name) for field in SCHEMA}
-    for needed in ("id", "path"):
-        _no_empty(columns[needed], needed, name)
-    _no_repeats(columns["id"], name)
-    _fill_groups(columns)
-    columns["dataset"] = columns["dataset"].fill_null("")
-    _check_numbers(columns, name)
-    extras = [column for column in table.schema.names if column not in SCHEMA.names]
-    for column in extras:
-        if column in RESERVED:
-            raise InputError(f"{name} has a column {column!r}, a name that Histoseek needs; rename it")
-        columns[column] = _plain(table[column].combine_chunks(), column, name)
-    schema = pa.schema([*SCHEMA, *(pa.field(column, columns[column].type) for column in extras)])
-    return pa.table(columns, schema=schema)
+    from histoseek.items.spool import check_large, is_large
+
+    if is_large(table.num_rows):
+        return check_large(table, name)
+    return Check(table.schema, name).completed(table, refuse_repeats=True)
+
+
+class Check:
+    """The checks of one table, block by block; `passed` tells how many of them the last block passed."""
+
+    def __init__(self, schema: pa.Schema, name: str) -> None:
+        """Look at names only; raises `InputError` where a column is missing or stands there twice."""
+        self.name, self.first, self.passed = name, 0, 0
+        for needed in ("id", "path"):
+            if needed not in schema.names:
+                raise InputError(f"{name} has no column {needed!r}; its columns are: {', '.join(schema.names)}")
+        twice = {column for column in schema.names if schema.names.count(column) > 1}
+        if twice:
+            raise InputError(f"{name} has more than one column {min(twice)!r}; rename one of them")
+
+    def completed(self, block: pa.Table, first: int = 0, *, refuse_repeats: bool = False) -> pa.Table:
+        """The block with the manifest's columns and types; `first` is the number of rows before it."""
+        self.first, self.passed = first, 0
+        columns = {field.name: _cast(block, field, self) for field in SCHEMA}
+        for needed in ("id", "path"):
+            _no_empty(columns[needed], needed, self)
+        if refuse_repeats:
+            _no_repeats(columns["id"], self.name)
+        _fill_groups(columns)
+        columns["dataset"] = columns["dataset"].fill_null("")
+        _check_numbers(columns, self)
+        extras = [column for column in block.schema.names if column not in SCHEMA.names]
+        for column in extras:
+            if column in RESERVED:
+                raise InputError(f"{self.name} has a column {column!r}, a name that Histoseek needs; rename it")
+            columns[column] = _plain(block[column].combine_chunks(), column, self.name)
+            self.passed += 1
+        schema = pa.schema([*SCHEMA, *(pa.field(column, columns[column].type) for column in extras)])
+        return pa.table(columns, schema=schema)
+
+    def place(self, row: int) -> str:
+        """The words that name a row of the current block, counted from 0."""
+        return f"{self.name}, row {self.first + row + 1}"
+
+
+UNIQUE_AFTER = len(SCHEMA) + 2
+"""How many checks a row passes before ids are looked at for repeats: every cast, no empty id, no empty path."""
 
 
 def _column_of(values: list[Any], field: pa.Field, items: list[Item]) -> pa.Array:
@@ -126,23 +157,26 @@ def _extra_column(name: str, values: list[Any]) -> pa.Array:
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
-def _cast(table: pa.Table, field: pa.Field, name: str) -> pa.Array:
+def _cast(table: pa.Table, field: pa.Field, check: Check) -> pa.Array:
     if field.name not in table.schema.names:
+        check.passed += 1
         return pa.nulls(table.num_rows, field.type)
     column = table[field.name].combine_chunks()
     if pa.types.is_string(column.type) and pa.types.is_integer(field.type):
         column = _whole_numbers(column)
     try:
-        return column.cast(field.type)
+        fitting = column.cast(field.type)
     except _MISFITS as error:
-        for row, value in enumerate(column, start=1):
+        for row, value in enumerate(column):
             try:
                 value.cast(field.type)
             except _MISFITS:
                 raise InputError(
-                    f"{name}, row {row}, column {field.name!r}: {value.as_py()!r} is no {field.type}"
+                    f"{check.place(row)}, column {field.name!r}: {value.as_py()!r} is no {field.type}"
                 ) from error
-        raise InputError(f"{name}, column {field.name!r} holds {column.type} instead of {field.type}") from error
+        raise InputError(f"{check.name}, column {field.name!r} holds {column.type} instead of {field.type}") from error
+    check.passed += 1
+    return fitting
 
 
 def _whole_numbers(column: pa.Array) -> pa.Array:
@@ -164,10 +198,11 @@ def _plain(column: pa.Array, label: str, name: str) -> pa.Array:
     return column
 
 
-def _no_empty(column: pa.Array, label: str, name: str) -> None:
+def _no_empty(column: pa.Array, label: str, check: Check) -> None:
     empty = pc.or_kleene(pc.is_null(column), pc.equal(column, "")).fill_null(True)
     if pc.any(empty).as_py():
-        raise InputError(f"{name}, row {pc.index(empty, True).as_py() + 1}, column {label!r} is empty")
+        raise InputError(f"{check.place(pc.index(empty, True).as_py())}, column {label!r} is empty")
+    check.passed += 1
 
 
 def _no_repeats(column: pa.Array, name: str) -> None:
@@ -195,28 +230,31 @@ def _known(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(column, ""), None, column)
 
 
-def _check_numbers(columns: dict[str, Any], name: str) -> None:
+def _check_numbers(columns: dict[str, Any], check: Check) -> None:
     for label, lowest in (("width", 1), ("height", 1), ("box_width", 1), ("box_height", 1), ("box_x", 0), ("box_y", 0)):
-        _no_value(pc.less(columns[label], lowest), columns[label], label, f"less than {lowest}", name)
+        _no_value(pc.less(columns[label], lowest), columns[label], label, f"less than {lowest}", check)
     known = pc.is_valid(columns["box_x"])
     for label in _BOX:
         if not pc.equal(pc.is_valid(columns[label]), known).false_count == 0:
-            raise InputError(f"{name}: a box needs all four of {', '.join(_BOX)}, and some row lacks {label!r}")
+            raise InputError(f"{check.name}: a box needs all four of {', '.join(_BOX)}, and some row lacks {label!r}")
+        check.passed += 1
     mpp = columns["mpp"]
     if pc.any(pc.invert(pc.is_finite(mpp))).as_py():
-        row = next(i for i, value in enumerate(mpp.to_pylist(), 1) if value is not None and not math.isfinite(value))
-        raise InputError(f"{name}, row {row}, column 'mpp': not a number; leave it empty when the scale is unknown")
+        row = next(i for i, value in enumerate(mpp.to_pylist()) if value is not None and not math.isfinite(value))
+        raise InputError(f"{check.place(row)}, column 'mpp': not a number; leave it empty when the scale is unknown")
+    check.passed += 1
     low, high = MPP_RANGE
     _no_value(
         pc.or_kleene(pc.less(mpp, low), pc.greater(mpp, high)),
         mpp,
         "mpp",
         f"outside {low}–{high} µm per pixel; leave it empty when the scale is unknown",
-        name,
+        check,
     )
 
 
-def _no_value(wrong: pa.Array, column: pa.Array, label: str, what: str, name: str) -> None:
+def _no_value(wrong: pa.Array, column: pa.Array, label: str, what: str, check: Check) -> None:
     row = pc.index(wrong, True).as_py()
     if row >= 0:
-        raise InputError(f"{name}, row {row + 1}, column {label!r}: {column[row].as_py()} is {what}")
+        raise InputError(f"{check.place(row)}, column {label!r}: {column[row].as_py()} is {what}")
+    check.passed += 1
