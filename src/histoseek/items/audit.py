@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histoseek.items.digests import among, mixed, repeated, text_digests
+from histoseek.items.digests import among, content_digests, repeated
 from histoseek.items.spool import rows_of
 
 N_EXAMPLES = 5
@@ -50,18 +50,19 @@ class Audit:
 
 def audit_table(table: pa.Table) -> Audit:
     """Run every check over a manifest's table."""
-    checks: tuple[Callable[[pa.Table], Iterator[Finding]], ...] = (
-        _groups_across_splits,
-        _content_across_splits,
-        _content_across_labels,
-        _content_across_groups,
-        _content_twice,
-        _missing_mpp,
-        _missing_label,
-        _unknown_groups,
-        _balance,
+    known = _with_content(table)
+    checks: tuple[tuple[Callable[[pa.Table], Iterator[Finding]], pa.Table], ...] = (
+        (_groups_across_splits, table),
+        (_content_across_splits, known),
+        (_content_across_labels, known),
+        (_content_across_groups, known),
+        (_content_twice, known),
+        (_missing_mpp, table),
+        (_missing_label, table),
+        (_unknown_groups, table),
+        (_balance, table),
     )
-    found = [finding for check in checks for finding in check(table)]
+    found = [finding for check, rows in checks for finding in check(rows)]
     return Audit(tuple(sorted(found, key=lambda finding: finding.level != "error")))
 
 
@@ -77,22 +78,21 @@ def _groups_across_splits(table: pa.Table) -> Iterator[Finding]:
         )
 
 
-def _content_across_splits(table: pa.Table) -> Iterator[Finding]:
-    yield from _same_content(table, "split", "are in more than one split: queries would find themselves", "error")
+def _content_across_splits(known: pa.Table) -> Iterator[Finding]:
+    yield from _same_content(known, "split", "are in more than one split: queries would find themselves", "error")
 
 
-def _content_across_labels(table: pa.Table) -> Iterator[Finding]:
-    yield from _same_content(table, "label", "carry different labels: one of them must be wrong", "error")
+def _content_across_labels(known: pa.Table) -> Iterator[Finding]:
+    yield from _same_content(known, "label", "carry different labels: one of them must be wrong", "error")
 
 
-def _content_across_groups(table: pa.Table) -> Iterator[Finding]:
+def _content_across_groups(known: pa.Table) -> Iterator[Finding]:
     yield from _same_content(
-        table, "group", "belong to different groups: leaving a patient out would not leave them out", "error"
+        known, "group", "belong to different groups: leaving a patient out would not leave them out", "error"
     )
 
 
-def _same_content(table: pa.Table, column: str, why: str, level: Literal["error", "note"]) -> Iterator[Finding]:
-    known = _with_content(table)
+def _same_content(known: pa.Table, column: str, why: str, level: Literal["error", "note"]) -> Iterator[Finding]:
     digests, n_items = _keys_with_several(known, "content", column)
     if digests:
         examples = known.filter(pc.field("content") == digests[0])["id"].to_pylist()[:N_EXAMPLES]
@@ -105,8 +105,7 @@ def _same_content(table: pa.Table, column: str, why: str, level: Literal["error"
         )
 
 
-def _content_twice(table: pa.Table) -> Iterator[Finding]:
-    known = _with_content(table)
+def _content_twice(known: pa.Table) -> Iterator[Finding]:
     copies = known.num_rows - pc.count_distinct(known["content"]).as_py()
     if copies:
         yield Finding("note", "duplicates", f"{copies} images are copies of another one, byte for byte", copies)
@@ -161,9 +160,7 @@ def _balance(table: pa.Table) -> Iterator[Finding]:
 
 def _with_content(table: pa.Table) -> pa.Table:
     """Items whose content another one seems to have, and that content: the file's digest and the box inside it."""
-    digests = text_digests(table["sha256"])
-    for side in _SIDES:
-        digests = mixed(digests, table[side])
+    digests = content_digests(table)
     known = pc.is_valid(table["sha256"]).to_numpy()
     rows = np.flatnonzero(known & among(digests, repeated([digests[known]])))
     found = rows_of(table.select(["id", "label", "group", "split", "sha256", *_SIDES]), rows)
