@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
 
 from histoseek.datasets.dataset import Published, Scan
 from histoseek.items import Item, Manifest, Skipped, table_of
@@ -20,7 +23,9 @@ MAX_DIFFERENCES = 8
 
 COUNTED = ["label", "split", "fold", "group", "group_source"]
 PART_ORDER = ("train", "val", "test", "unlabelled")
+N_ROWS = "rows"
 Counts = dict[str, dict[str, int]]
+Columns = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,10 @@ def summarise(
 
     Where `slides` were cut into tiles, they are what is compared: nobody publishes tiles.
     """
-    columns = manifest.table.select(COUNTED).to_pydict()
-    compared = table_of(slides).select(COUNTED).to_pydict() if slides else columns
+    columns = _kinds(manifest.table)
+    compared = _kinds(table_of(slides)) if slides else columns
     by = next((name for name in ("split", "fold") if any(value is not None for value in columns[name])), None)
-    sources = Counter(columns["group_source"])
+    sources = set(columns["group_source"])
     return Summary(
         title=title,
         by=by,
@@ -98,15 +103,22 @@ def summarise(
     )
 
 
-def _counts(columns: dict[str, list[str | None]], by: str | None) -> Counts:
+def _kinds(table: pa.Table) -> Columns:
+    """Each combination of what is counted, as columns, and how many rows have it: far fewer than there are rows."""
+    found = table.select(COUNTED).group_by(COUNTED, use_threads=False).aggregate([([], "count_all")])
+    columns: Columns = found.rename_columns({"count_all": N_ROWS}).to_pydict()
+    return columns
+
+
+def _counts(columns: Columns, by: str | None) -> Counts:
     counted: dict[str, Counter[str]] = defaultdict(Counter)
-    for part, label in zip(_parts(columns, by), columns["label"], strict=True):
+    for part, label, n_rows in zip(_parts(columns, by), columns["label"], columns[N_ROWS], strict=True):
         for name in {part, ALL}:
-            counted[name][UNKNOWN if label is None else label] += 1
+            counted[name][UNKNOWN if label is None else label] += n_rows
     return {part: dict(counted[part]) for part in _ordered(counted)}
 
 
-def _groups(columns: dict[str, list[str | None]], by: str | None) -> dict[str, int]:
+def _groups(columns: Columns, by: str | None) -> dict[str, int]:
     members: dict[str, set[str | None]] = defaultdict(set)
     for part, group in zip(_parts(columns, by), columns["group"], strict=True):
         for name in {part, ALL}:
@@ -114,7 +126,7 @@ def _groups(columns: dict[str, list[str | None]], by: str | None) -> dict[str, i
     return {part: len(members[part]) for part in _ordered(members)}
 
 
-def _parts(columns: dict[str, list[str | None]], by: str | None) -> list[str]:
+def _parts(columns: Columns, by: str | None) -> list[str]:
     if by is None:
         return [ALL] * len(columns["label"])
     return [UNKNOWN if value is None else str(value) for value in columns[by]]
@@ -146,7 +158,7 @@ def _stated_groups(published: Published | None, sources: set[str]) -> dict[str, 
     return dict(published.groups.get(next(iter(sources)), {}))
 
 
-def _agreement(columns: dict[str, list[str | None]], published: Published) -> Iterator[str]:
+def _agreement(columns: Columns, published: Published) -> Iterator[str]:
     """One line that all agrees, or one for every number that does not; and whether groups were compared."""
     sources = {source or "" for source in columns["group_source"]}
     totals, labels = _differing_counts(columns, published)
@@ -165,7 +177,7 @@ def _agreement(columns: dict[str, list[str | None]], published: Published) -> It
         yield f"{line}; {unknown}" if unknown else line
 
 
-def _differing_counts(columns: dict[str, list[str | None]], published: Published) -> tuple[list[str], list[str]]:
+def _differing_counts(columns: Columns, published: Published) -> tuple[list[str], list[str]]:
     """Lines on the totals of parts, and on single labels."""
     found = _counts(columns, published.by)
     in_total: list[str] = []
@@ -179,7 +191,7 @@ def _differing_counts(columns: dict[str, list[str | None]], published: Published
     return in_total, in_label
 
 
-def _differing_groups(columns: dict[str, list[str | None]], published: Published, sources: set[str]) -> Iterator[str]:
+def _differing_groups(columns: Columns, published: Published, sources: set[str]) -> Iterator[str]:
     found = _groups(columns, published.by)
     for part, number in _stated_groups(published, sources).items():
         if found.get(part, 0) != number:

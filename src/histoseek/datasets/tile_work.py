@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from histoseek.errors import ImageError, Interrupted
+from histoseek.errors import ImageError, InputError, Interrupted
 from histoseek.imaging import (
     Reader,
     Tissue,
@@ -97,6 +97,37 @@ class SlideWork:
         kept = np.array([tuple(box) not in gone for box in self.boxes.tolist()], dtype=bool)
         measures = {name: values[kept] for name, values in self.measures.items()}
         return replace(self, boxes=self.boxes[kept], measures=measures, unreadable=(*self.unreadable, *unreadable))
+
+    @property
+    def no_tiles(self) -> SlideWork:
+        """The same without any tile."""
+        return replace(self, boxes=self.boxes[:0], measures={name: ones[:0] for name, ones in self.measures.items()})
+
+    @property
+    def hollow(self) -> SlideWork:
+        """The same with as many tiles, all of them zeros that take no memory, until `read_again` fills them."""
+
+        def zeros(like: NDArray[Any]) -> NDArray[Any]:
+            return np.broadcast_to(np.zeros((), dtype=like.dtype), like.shape)
+
+        measures = {name: zeros(values) for name, values in self.measures.items()}
+        return replace(self, boxes=zeros(self.boxes), measures=measures)
+
+
+def read_again(work: SlideWork, job: Job) -> SlideWork:
+    """Hollow work with its tiles from the file that keeps them; other work as it is.
+
+    Raises:
+        InputError: the file or the slide changed meanwhile.
+    """
+    if job.kept is None:
+        return work
+    kept = read_work(job.kept, _mark(job))
+    if kept is None:
+        raise InputError(f"{job.path} or {job.kept} changed while it was in use; run the same command again")
+    known = {tuple(box) for box, _ in kept.unreadable}
+    kept = kept.without([one for one in work.unreadable if tuple(one[0]) not in known])
+    return replace(work, boxes=kept.boxes, measures=kept.measures)
 
 
 def work_on(job: Job) -> SlideWork:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -19,10 +19,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from histoseek.datasets.tile_work import Job, Sketch, SlideWork, work_on
+from histoseek.datasets.tile_work import Job, Sketch, SlideWork, read_again, work_on
 from histoseek.errors import HistoseekError, InputError, Interrupted, MissingExtraError, needs_extra
 from histoseek.imaging import origin_of
 from histoseek.items import SCHEMA, Item, Skipped
+from histoseek.items.spool import is_large, spooled
 
 MOST_WORKERS = 8
 GENERAL = ("dataset-doc", "nominal")
@@ -105,28 +106,53 @@ def tile_slides(
         MissingExtraError: the extra `slides` is not installed.
     """
     slides = _named(items)
-    done = _work_on_all(slides, root, settings, mpp, progress)
+    jobs = {item.id: _job(item, root, settings, mpp) for item in slides}
+    done = _work_on_all(slides, root, jobs, settings, progress)
     namings = _namings(slides) if slides else {}
-    tables, skipped, told = [], [], defaultdict(list)
-    for item in slides:
-        work = done[item.id]
-        if isinstance(work, Skipped):
-            skipped.append(work)
-            continue
-        skipped += [Skipped(_tile_id(item, box), _short(reason, root, item)) for box, reason in work.unreadable]
-        if not len(work.boxes):
-            skipped.append(Skipped(item.id, _why_none(work, settings)))
-            continue
-        if work.n_levels == 1:
-            told["level"].append((item.path, ONE_LEVEL))
-        labels = _labels(item, root / item.path, work, settings, namings[item.id])
-        if labels.note is not None:
-            told[labels.note[0]].append((item.path, labels.note[1]))
-        found = _rows(item, work, labels, mpp is not None)
-        tables.append(_with_origin(found, root / item.path))
-    table = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
-    notes = [*_counts(len(tables), table.num_rows, done, settings), *(_note(one) for one in told.values())]
+    skipped: list[Skipped] = []
+    told: dict[str, list[tuple[str, str]]] = defaultdict(list)
+
+    def pieces() -> Iterator[pa.Table]:
+        for item in slides:
+            work = done[item.id]
+            if isinstance(work, Skipped):
+                skipped.append(work)
+                continue
+            work = read_again(work, jobs[item.id])
+            skipped.extend(Skipped(_tile_id(item, box), _short(reason, root, item)) for box, reason in work.unreadable)
+            if not len(work.boxes):
+                skipped.append(Skipped(item.id, _why_none(work, settings)))
+                continue
+            if work.n_levels == 1:
+                told["level"].append((item.path, ONE_LEVEL))
+            labels = _labels(item, root / item.path, work, settings, namings[item.id])
+            if labels.note is not None:
+                told[labels.note[0]].append((item.path, labels.note[1]))
+            yield _with_origin(_rows(item, work, labels, mpp is not None), root / item.path)
+
+    works = [(item, work) for item in slides if isinstance(work := done[item.id], SlideWork) and len(work.boxes)]
+    if is_large(sum(len(work.boxes) for _, work in works)):
+        table = _on_disk(pieces(), _schema(works, root, mpp is not None))
+    else:
+        tables = list(pieces())
+        table = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    notes = [*_counts(len(works), table.num_rows, done, settings), *(_note(one) for one in told.values())]
     return Tiled(table, skipped, notes)
+
+
+def _schema(works: Sequence[tuple[Item, SlideWork]], root: Path, is_users_mpp: bool) -> pa.Schema:
+    """The columns that fit the tiles of all slides."""
+    schemas = dict.fromkeys(
+        _with_origin(_rows(item, work.no_tiles, _Labels([], []), is_users_mpp), root / item.path).schema
+        for item, work in works
+    )
+    return pa.unify_schemas(list(schemas), promote_options="permissive")
+
+
+def _on_disk(pieces: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Tiles of slides in one table that is read from a temporary file."""
+    empty = schema.empty_table()
+    return spooled(schema, (pa.concat_tables([empty, piece], promote_options="permissive") for piece in pieces))
 
 
 ONE_LEVEL = (
@@ -161,18 +187,20 @@ def _named(items: Sequence[Item]) -> list[Item]:
 def _work_on_all(
     items: list[Item],
     root: Path,
+    jobs: Mapping[str, Job],
     settings: TileSettings,
-    mpp: float | None,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, SlideWork | Skipped]:
-    """Slides side by side in threads, which OpenSlide and the decoders let run at once."""
+    """Slides side by side in threads, which OpenSlide and the decoders let run at once.
+
+    Of work that is kept in a file the tiles are let go.
+    """
     n_workers = settings.workers or min(MOST_WORKERS, os.cpu_count() or 1)
     stop = threading.Event()
     done: dict[str, SlideWork | Skipped] = {}
     with ThreadPoolExecutor(n_workers, thread_name_prefix="slides") as pool:
         futures: dict[Future[SlideWork | Skipped], str] = {
-            pool.submit(_work, item, root, replace(_job(item, root, settings, mpp), stop=stop)): item.id
-            for item in items
+            pool.submit(_work, item, root, replace(jobs[item.id], stop=stop)): item.id for item in items
         }
         try:
             for future in as_completed(futures):
@@ -205,7 +233,7 @@ def _job(item: Item, root: Path, settings: TileSettings, mpp: float | None) -> J
 
 def _work(item: Item, root: Path, job: Job) -> SlideWork | Skipped:
     try:
-        return work_on(job)
+        return work_on(job) if job.kept is None else work_on(job).hollow
     except (MissingExtraError, InputError, Interrupted):  # of the installation, the places to write to, the user
         raise
     except HistoseekError as error:
@@ -274,7 +302,7 @@ def _rows(item: Item, work: SlideWork, labels: _Labels, is_users_mpp: bool) -> p
     stated = "user" if is_users_mpp else item.mpp_source or "table"
     columns = {
         **{name: same(getattr(item, name), SCHEMA.field(name).type) for name in _INHERITED},
-        "id": pa.array([_tile_id(item, box) for box in work.boxes.tolist()]),
+        "id": pa.array([_tile_id(item, box) for box in work.boxes.tolist()], pa.string()),
         "label": pa.array(labels.labels, pa.string()),
         **{f"box_{side}": pa.array(work.boxes[:, at]) for at, side in enumerate(("x", "y", "width", "height"))},
         "mpp": same(work.mpp, pa.float64()),

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek import metrics
 from histoseek.errors import InputError
 from histoseek.evaluation.bootstrap import macro_means, over_rounds, resampled_means, scores_of
+from histoseek.evaluation.gallery import gallery_digest
 from histoseek.evaluation.provenance import provenance_of
 from histoseek.evaluation.ranking import Queries, Ranking, rank, take_queries
 from histoseek.evaluation.report import Report, Score
@@ -23,9 +23,11 @@ from histoseek.evaluation.words import evaluate_words
 from histoseek.index import Index
 from histoseek.index.about import About
 from histoseek.items import Manifest
+from histoseek.items.spool import rows_of
 
 CONFUSION_K = 5
 KNN = "kNN accuracy"
+_SIDES = ("box_x", "box_y", "box_width", "box_height")
 _MEAN_NAMES = {"AP": "mAP", "MV": "mMV"}
 
 
@@ -70,7 +72,7 @@ def report_of(pool: Pool, asked: Queries, ranking: Ranking, settings: Settings, 
     if not answerable.any():
         raise InputError(
             f"no query can be answered: no label in column {settings.label!r} occurs in two groups "
-            f"({len(set(asked.items['group'].to_pylist()))} groups among the queries); where patients are unknown and "
+            f"({_n_distinct(asked.items['group'])} groups among the queries); where patients are unknown and "
             "count as one group, prepare with groups of your own, or choose another --label"
         )
     per_query = _per_query(ranking, settings)
@@ -154,27 +156,27 @@ def _confusion(ranking: Ranking, answerable: NDArray[np.bool_]) -> dict[str, Any
 
 
 def _protocol(pool: Pool, asked: Queries, ranking: Ranking, settings: Settings) -> dict[str, Any]:
-    held = pool.items.filter(pa.array(pool.inside))
+    held = _gallery(pool)
     marks = pool.about.fingerprint
     rule = "every item of the query's group" if settings.protocol == "leave-group-out" else "no group on both sides"
     excluded = f"{rule}; the query itself and identical pictures"
     return {
         "protocol": settings.protocol,
         "label": settings.label,
-        "dataset": ", ".join(sorted({name for name in held["dataset"].to_pylist() if name})),
+        "dataset": _named(held["dataset"]),
         "gallery filter": settings.gallery or "none",
         "gallery items": held.num_rows,
-        "gallery groups": len(set(held["group"].to_pylist())),
+        "gallery groups": _n_distinct(held["group"]),
         "queries": asked.items.num_rows,
-        "query groups": len(set(asked.items["group"].to_pylist())),
+        "query groups": _n_distinct(asked.items["group"]),
         "classes": len(set(ranking.labels.tolist())),
         "unanswerable queries (left out)": int((ranking.n_relevant == 0).sum()),
         "queries without label (left out)": asked.n_unlabelled,
         "unreadable queries (left out)": len(asked.skipped),
         "identical pictures shut out": ranking.n_twins,
-        "gallery digest": _digest(held),
+        "gallery digest": gallery_digest(held),
         "exclusion": excluded,
-        "group stands for": ", ".join(sorted({name for name in held["group_source"].to_pylist() if name})),
+        "group stands for": _named(held["group_source"]),
         "AP@k divides by": "min(k, relevant items in reach)",
         "ties": "equal scores by row; equal votes to the label whose best hit ranks higher",
         "kNN": f"{KNN_K} hits weighted exp(cosine / 0.07)",
@@ -186,11 +188,18 @@ def _protocol(pool: Pool, asked: Queries, ranking: Ranking, settings: Settings) 
     }
 
 
-def _digest(items: pa.Table) -> str:
-    """What tells one gallery from another: a digest over ids, groups and contents, whatever their order."""
-    columns = [items[name].to_pylist() for name in ("id", "group", "sha256")]
-    rows = sorted(json.dumps(row) for row in zip(*columns, strict=True))
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+def _gallery(pool: Pool) -> pa.Table:
+    """What the protocol tells of the items that could be found."""
+    items = pool.items.select(["id", "dataset", "group", "group_source", "sha256"])
+    return items if pool.inside.all() else items.filter(pa.array(pool.inside))
+
+
+def _n_distinct(column: pa.ChunkedArray) -> int:
+    return int(pc.count_distinct(column, mode="all").as_py())
+
+
+def _named(column: pa.ChunkedArray) -> str:
+    return ", ".join(sorted(name for name in pc.unique(column).to_pylist() if name))
 
 
 def _table(items: pa.Table, asked: Queries, ranking: Ranking, per_query: dict[str, NDArray[np.float64]]) -> pa.Table:
@@ -200,11 +209,14 @@ def _table(items: pa.Table, asked: Queries, ranking: Ranking, per_query: dict[st
     columns["box"] = pa.array(_boxes(asked.items), pa.list_(pa.int64()))
     columns["n_relevant"] = pa.array(ranking.n_relevant)
     found = [row[row >= 0] for row in ranking.rows]
+    hits = np.unique(np.concatenate(found))
+    places = [np.searchsorted(hits, row) for row in found]
+    shown = rows_of(items.select(["id", "path", *_SIDES]), hits)
     for name in ("id", "path"):
-        held = np.array(items[name].to_pylist(), dtype=object)
-        columns[f"hit_{name}s"] = pa.array([list(held[row]) for row in found], pa.list_(pa.string()))
-    boxes = _boxes(items)
-    columns["hit_boxes"] = pa.array([[boxes[at] for at in row] for row in found], pa.list_(pa.list_(pa.int64())))
+        held = np.array(shown[name].to_pylist(), dtype=object)
+        columns[f"hit_{name}s"] = pa.array([list(held[row]) for row in places], pa.list_(pa.string()))
+    boxes = _boxes(shown)
+    columns["hit_boxes"] = pa.array([[boxes[at] for at in row] for row in places], pa.list_(pa.list_(pa.int64())))
     names = np.array([*ranking.names, None], dtype=object)
     columns["hit_labels"] = pa.array([list(names[row]) for row in ranking.hit_labels], pa.list_(pa.string()))
     columns["hit_scores"] = pa.array(
@@ -219,7 +231,7 @@ def _table(items: pa.Table, asked: Queries, ranking: Ranking, per_query: dict[st
 
 
 def _boxes(items: pa.Table) -> list[list[int] | None]:
-    rows = items.select(["box_x", "box_y", "box_width", "box_height"]).to_pylist()
+    rows = items.select(_SIDES).to_pylist()
     return [None if row["box_x"] is None else list(row.values()) for row in rows]
 
 

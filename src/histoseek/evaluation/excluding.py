@@ -11,6 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from histoseek.items.digests import among, content_digests
+from histoseek.items.spool import rows_of as some_rows
+
 CONTENT = ("sha256", "box_x", "box_y", "box_width", "box_height")
 
 
@@ -24,7 +27,7 @@ class Exclusion:
 
     inside: NDArray[np.bool_]
     twins: Sequence[NDArray[np.int64]]
-    groups: NDArray[np.int64]
+    groups: NDArray[np.int32]
     query_groups: NDArray[np.int64]
     leaves_groups_out: bool
 
@@ -33,7 +36,7 @@ class Exclusion:
         n_queries = len(self.query_groups[queries])
         mask: NDArray[np.bool_] = np.broadcast_to(self.inside, (n_queries, len(self.inside))).copy()
         if self.leaves_groups_out:
-            mask &= self.groups[None, :] != self.query_groups[queries, None]
+            mask &= self.groups[None, :] != self.query_groups[queries, None].astype(self.groups.dtype)
         for at, twins in enumerate(self.twins[queries]):
             mask[at, twins] = False
         return mask
@@ -46,7 +49,7 @@ class Exclusion:
             twins = twins[self.groups[twins] != self.query_groups[query]]
         return twins
 
-    def count_relevant(self, labels: NDArray[np.int64], query_labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    def count_relevant(self, labels: NDArray[np.int32], query_labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many rows with the query's label may answer it, `[Q]`; `labels` [N] and `query_labels` [Q] are codes."""
         counts = _with_label(labels[self.inside], query_labels)
         if self.leaves_groups_out:
@@ -54,9 +57,9 @@ class Exclusion:
         shut = [int((labels[self.twins_of(at)] == label).sum()) for at, label in enumerate(query_labels)]
         return counts - np.array(shut, dtype=np.int64)
 
-    def _own_group_with_label(self, labels: NDArray[np.int64], query_labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _own_group_with_label(self, labels: NDArray[np.int32], query_labels: NDArray[np.int64]) -> NDArray[np.int64]:
         width = int(max(labels.max(initial=-1), query_labels.max(initial=-1))) + 2
-        held = self.groups[self.inside] * width + labels[self.inside] + 1
+        held = self.groups[self.inside].astype(np.int64) * width + labels[self.inside] + 1
         pairs, counts = np.unique(held, return_counts=True)
         wanted = self.query_groups * width + query_labels + 1
         at = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
@@ -66,7 +69,8 @@ class Exclusion:
 def find_twins(items: pa.Table, queries: pa.Table, own_rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """For each query the rows of `items` with its content, and its own row where that is known (else −1)."""
     rows_of: dict[Any, list[int]] = defaultdict(list)
-    for row, content in enumerate(contents(items)):
+    likely = np.flatnonzero(among(content_digests(items), np.unique(content_digests(queries))))
+    for row, content in zip(likely.tolist(), contents(some_rows(items.select(CONTENT), likely)), strict=True):
         if content is not None:
             rows_of[content].append(row)
     found = []
@@ -82,7 +86,7 @@ def contents(items: pa.Table) -> list[tuple[Any, ...] | None]:
     return [row if row[0] is not None else None for row in zip(*columns, strict=True)]
 
 
-def _with_label(labels: NDArray[np.int64], query_labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def _with_label(labels: NDArray[np.int32], query_labels: NDArray[np.int64]) -> NDArray[np.int64]:
     n_labels = int(max(labels.max(initial=-1), query_labels.max(initial=-1))) + 1
     counts: NDArray[np.int64] = np.bincount(labels[labels >= 0], minlength=n_labels)[query_labels]
     return counts

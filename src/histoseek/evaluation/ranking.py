@@ -19,6 +19,8 @@ from histoseek.items import Manifest, Skipped
 from histoseek.stores import Rows
 
 QUERIES_A_BLOCK = 256
+BLOCK_BYTES = 64 * 1024**2
+"""So many queries are ranked at once, fewer where a byte for each of them and each item would take more than this."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def rank(index: Index, queries: Queries, settings: Settings) -> Ranking:
     twins = find_twins(rows.items, queries.items, queries.rows)
     exclusion = Exclusion(inside, twins, groups, query_groups, settings.protocol == "leave-group-out")
     found = _rank_blocks(rows, queries.vectors, settings.depth, exclusion)
-    hit_labels = np.where(found[0] >= 0, labels[found[0]], -1)
+    hit_labels = np.where(found[0] >= 0, labels[found[0]], -1).astype(np.int64)
     n_twins = sum(len(exclusion.twins_of(at)) for at in range(len(twins)))
     n_relevant = exclusion.count_relevant(labels, query_labels)
     return Ranking(*found, query_labels, hit_labels, n_relevant, query_groups, tuple(names), n_twins)
@@ -152,14 +154,15 @@ def _rank_blocks(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The k nearest of each query among those that may answer it."""
     parts = []
-    for start in range(0, len(vectors), QUERIES_A_BLOCK):
-        block = slice(start, start + QUERIES_A_BLOCK)
+    step = max(1, min(QUERIES_A_BLOCK, BLOCK_BYTES // max(1, len(exclusion.inside))))
+    for start in range(0, len(vectors), step):
+        block = slice(start, start + step)
         parts.append(rows.nearest(vectors[block], k, exclusion.allowed(block)))
     return np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts])
 
 
 def _no_overlap(
-    queries: Queries, inside: NDArray[np.bool_], groups: NDArray[np.int64], query_groups: NDArray[np.int64]
+    queries: Queries, inside: NDArray[np.bool_], groups: NDArray[np.int32], query_groups: NDArray[np.int64]
 ) -> None:
     shared = np.isin(query_groups, np.unique(groups[inside]))
     if shared.any():
@@ -175,10 +178,9 @@ def _has_column(items: pa.Table, column: str, where: str) -> None:
         raise InputError(f"{where} have no column {column!r}; the columns are: {', '.join(items.schema.names)}")
 
 
-def _codes(gallery: Any, queries: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+def _codes(gallery: Any, queries: Any) -> tuple[NDArray[np.int32], NDArray[np.int64], list[str]]:
     """Common codes of two text columns, and what they stand for; −1 is NULL."""
     both = pa.chunked_array([*gallery.cast(pa.string()).chunks, *queries.cast(pa.string()).chunks], type=pa.string())
     names = sorted(value for value in pc.unique(both).to_pylist() if value is not None)
-    code = pc.index_in(both, value_set=pa.array(names, pa.string())).fill_null(-1)
-    flat = code.to_numpy().astype(np.int64)
-    return flat[: len(gallery)], flat[len(gallery) :], names
+    codes: NDArray[np.int32] = pc.index_in(both, value_set=pa.array(names, pa.string())).fill_null(-1).to_numpy()
+    return codes[: len(gallery)], codes[len(gallery) :].astype(np.int64), names

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek import metrics
@@ -27,7 +28,7 @@ def evaluate_words(index: Index, asked: Queries, ranking: Ranking, settings: Set
     Nothing is excluded: words have no patient.
     """
     labels = sorted({ranking.names[label] for label in ranking.labels})
-    datasets = {name for name in index.rows.items["dataset"].to_pylist() if name}
+    datasets = {name for name in pc.unique(index.rows.items["dataset"]).to_pylist() if name}
     source, prompts = class_prompts(labels, datasets)
     vectors = np.stack([_ensemble(index.encoder, prompts[label]) for label in labels])
     codes = np.array([ranking.names.index(label) for label in labels])

@@ -6,12 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from histoseek.items.digests import among, content_digests, repeated
+from histoseek.items.spool import rows_of
 
 N_EXAMPLES = 5
 IMBALANCE = 10
 """A largest class this many times the smallest is worth a line."""
+
+_SIDES = ("box_x", "box_y", "box_width", "box_height")
 
 
 @dataclass(frozen=True)
@@ -44,18 +50,19 @@ class Audit:
 
 def audit_table(table: pa.Table) -> Audit:
     """Run every check over a manifest's table."""
-    checks: tuple[Callable[[pa.Table], Iterator[Finding]], ...] = (
-        _groups_across_splits,
-        _content_across_splits,
-        _content_across_labels,
-        _content_across_groups,
-        _content_twice,
-        _missing_mpp,
-        _missing_label,
-        _unknown_groups,
-        _balance,
+    known = _with_content(table)
+    checks: tuple[tuple[Callable[[pa.Table], Iterator[Finding]], pa.Table], ...] = (
+        (_groups_across_splits, table),
+        (_content_across_splits, known),
+        (_content_across_labels, known),
+        (_content_across_groups, known),
+        (_content_twice, known),
+        (_missing_mpp, table),
+        (_missing_label, table),
+        (_unknown_groups, table),
+        (_balance, table),
     )
-    found = [finding for check in checks for finding in check(table)]
+    found = [finding for check, rows in checks for finding in check(rows)]
     return Audit(tuple(sorted(found, key=lambda finding: finding.level != "error")))
 
 
@@ -71,24 +78,24 @@ def _groups_across_splits(table: pa.Table) -> Iterator[Finding]:
         )
 
 
-def _content_across_splits(table: pa.Table) -> Iterator[Finding]:
-    yield from _same_content(table, "split", "are in more than one split: queries would find themselves", "error")
+def _content_across_splits(known: pa.Table) -> Iterator[Finding]:
+    yield from _same_content(known, "split", "are in more than one split: queries would find themselves", "error")
 
 
-def _content_across_labels(table: pa.Table) -> Iterator[Finding]:
-    yield from _same_content(table, "label", "carry different labels: one of them must be wrong", "error")
+def _content_across_labels(known: pa.Table) -> Iterator[Finding]:
+    yield from _same_content(known, "label", "carry different labels: one of them must be wrong", "error")
 
 
-def _content_across_groups(table: pa.Table) -> Iterator[Finding]:
+def _content_across_groups(known: pa.Table) -> Iterator[Finding]:
     yield from _same_content(
-        table, "group", "belong to different groups: leaving a patient out would not leave them out", "error"
+        known, "group", "belong to different groups: leaving a patient out would not leave them out", "error"
     )
 
 
-def _same_content(table: pa.Table, column: str, why: str, level: Literal["error", "note"]) -> Iterator[Finding]:
-    digests, n_items = _keys_with_several(_with_content(table), "content", column)
+def _same_content(known: pa.Table, column: str, why: str, level: Literal["error", "note"]) -> Iterator[Finding]:
+    digests, n_items = _keys_with_several(known, "content", column)
     if digests:
-        examples = _ids_of(table, digests[0])
+        examples = known.filter(pc.field("content") == digests[0])["id"].to_pylist()[:N_EXAMPLES]
         yield Finding(
             level,
             f"content-across-{column}s",
@@ -98,8 +105,7 @@ def _same_content(table: pa.Table, column: str, why: str, level: Literal["error"
         )
 
 
-def _content_twice(table: pa.Table) -> Iterator[Finding]:
-    known = _with_content(table)
+def _content_twice(known: pa.Table) -> Iterator[Finding]:
     copies = known.num_rows - pc.count_distinct(known["content"]).as_py()
     if copies:
         yield Finding("note", "duplicates", f"{copies} images are copies of another one, byte for byte", copies)
@@ -138,7 +144,8 @@ def _unknown_groups(table: pa.Table) -> Iterator[Finding]:
 
 
 def _balance(table: pa.Table) -> Iterator[Finding]:
-    counts = {row["values"]: row["counts"] for row in pc.value_counts(table["label"].drop_null()).to_pylist()}
+    counted = pc.value_counts(table["label"]).to_pylist()
+    counts = {row["values"]: row["counts"] for row in counted if row["values"] is not None}
     if len(counts) < 2:
         return
     most, least = max(counts, key=lambda label: counts[label]), min(counts, key=lambda label: counts[label])
@@ -152,24 +159,24 @@ def _balance(table: pa.Table) -> Iterator[Finding]:
 
 
 def _with_content(table: pa.Table) -> pa.Table:
-    """Items with a known hash and their content: the file's digest and the box inside it."""
-    known = table.filter(pc.field("sha256").is_valid())
-    box = [pc.coalesce(pc.cast(known[f"box_{side}"], pa.string()), "") for side in ("x", "y", "width", "height")]
-    content = pc.binary_join_element_wise(known["sha256"], *box, "|")
-    return known.select(["id", "label", "group", "split"]).append_column("content", content)
+    """Items whose content another one seems to have, and that content: the file's digest and the box inside it."""
+    digests = content_digests(table)
+    known = pc.is_valid(table["sha256"]).to_numpy()
+    rows = np.flatnonzero(known & among(digests, repeated([digests[known]])))
+    found = rows_of(table.select(["id", "label", "group", "split", "sha256", *_SIDES]), rows)
+    box = [pc.coalesce(pc.cast(found[side], pa.string()), "") for side in _SIDES]
+    content = pc.binary_join_element_wise(found["sha256"], *box, "|")
+    return found.select(["id", "label", "group", "split"]).append_column("content", content)
 
 
 def _keys_with_several(table: pa.Table, key: str, column: str) -> tuple[list[str], int]:
     """Values of `key` that stand beside more than one known value of `column`, and how many rows that touches."""
-    known = table.filter(pc.field(column).is_valid()).select([key, column])
+    if table[column].null_count == table.num_rows:
+        return [], 0
+    known = table.select([key, column]).filter(pc.field(column).is_valid())
     counted = known.group_by(key).aggregate([(column, "count_distinct"), (column, "count")])
     torn = counted.filter(pc.field(f"{column}_count_distinct") > 1).sort_by(key)
     return torn[key].to_pylist(), pc.sum(torn[f"{column}_count"]).as_py() or 0
-
-
-def _ids_of(table: pa.Table, content: str) -> list[str]:
-    known = _with_content(table)
-    return list(known.filter(pc.field("content") == content)["id"].to_pylist()[:N_EXAMPLES])
 
 
 def _some(names: list[str]) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _ROWS = 65_536
+_SIDES = ("box_x", "box_y", "box_width", "box_height")
 _LETTERS: NDArray[np.uint64] = np.random.default_rng(0).integers(1, 2**64, 256, dtype=np.uint64)
 _LENGTH = np.uint64(0xD6E8FEB86659FD93)
 
@@ -44,15 +45,32 @@ def among(digests: NDArray[np.uint64], chosen: NDArray[np.uint64]) -> NDArray[np
     return found
 
 
-def mixed(digests: NDArray[np.uint64], column: pa.ChunkedArray) -> NDArray[np.uint64]:
+def mixed(digests: NDArray[np.uint64], column: pa.Array) -> NDArray[np.uint64]:
     """Digests `[N]` of rows with one more column of whole numbers taken in; NULL differs from every number."""
-    known = pc.is_valid(column).to_numpy()
-    values = pc.fill_null(column, 0).to_numpy().astype(np.int64).view(np.uint64) * np.uint64(2) + known
+    known = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    values = (
+        pc.fill_null(column, 0).to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64) * np.uint64(2) + known
+    )
     turned = (digests ^ (digests >> np.uint64(29))) * _LENGTH
     return np.asarray((turned + values * _STEP) * _LENGTH, dtype=np.uint64)
 
 
+def content_digests(table: pa.Table) -> NDArray[np.uint64]:
+    """64-bit digests `[N]` of what a manifest's rows show: the digest of the file, and the box inside it."""
+    found = np.empty(table.num_rows, dtype=np.uint64)
+    start = 0
+    for batch in table.select(["sha256", *_SIDES]).to_batches(max_chunksize=_ROWS):
+        block = text_digests(batch["sha256"])
+        for side in _SIDES:
+            block = mixed(block, batch[side])
+        found[start : start + len(block)] = block
+        start += len(block)
+    return found
+
+
 def _block_digests(block: pa.Array) -> NDArray[np.uint64]:
+    if not len(block):
+        return np.empty(0, dtype=np.uint64)
     filled = pc.fill_null(block, "") if block.null_count else block
     _, ends, data = filled.buffers()
     offsets = np.frombuffer(ends, dtype=np.int32)[filled.offset : filled.offset + len(filled) + 1].astype(np.int64)
