@@ -60,9 +60,9 @@ def _together(seconds: float, seed: int, folder: Path) -> bool:
 
 
 def _told(outcome: Outcome) -> bool:
-    print("| | |\n|---|--:|")
+    print("| what | n |\n|---|--:|")
     for what, n in (
-        ("looked through after a kill", outcome.checks),
+        ("times that everything was looked through", outcome.checks),
         ("rows added or changed, acknowledged", outcome.rows_added),
         ("rows removed, acknowledged", outcome.rows_removed),
         ("acknowledged rows lost", outcome.lost),
@@ -99,7 +99,7 @@ def _rounds(n_rounds: int, folder: Path) -> bool:
     sizes, index = add_and_remove(n_rounds, folder)
     kb = [round(size / 1000) for size in sizes]
     print(f"\nAn archive of 36 items; in each of {n_rounds} rounds a patient's 4 items are removed and added again:\n")
-    print("| the folder, kB | |\n|---|--:|")
+    print("| the folder | kB |\n|---|--:|")
     print(f"| compacted, before | {kb[0]} |\n| largest in the first 100 rounds | {max(kb[1:101])} |")
     print(f"| largest in all rounds | {max(kb)} |\n| compacted, after | {kb[-1]} |")
     return not index.verify().damage and sizes[-1] < 1.5 * sizes[0]
