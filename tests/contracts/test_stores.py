@@ -232,3 +232,13 @@ def test_find_gives_what_nearest_gives(make: Make) -> None:
         one, two = rows.find(queries, 7, mask), rows.nearest(queries, 7, mask)
         assert np.array_equal(one.rows, two.rows)
         assert np.array_equal(one.scores, two.scores)
+
+
+def test_an_id_that_comes_twice_at_once_is_there_once(make: Make) -> None:
+    vectors = some_vectors(4)
+    store = make(vectors[:1])
+    twice = pa.concat_tables([table(vectors[1:2], first=7), table(vectors[2:3], first=8), table(vectors[3:], first=7)])
+    store.add(twice)
+    rows = store.rows()
+    assert sorted(ids_of(rows)) == ["i0", "i7", "i8"]
+    assert np.array_equal(rows.vectors(np.array([ids_of(rows).index("i7")]))[0], vectors[3])

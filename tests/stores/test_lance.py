@@ -189,3 +189,13 @@ def test_damaged_data_is_told_while_it_is_read(store: LanceStore, damage: str) -
     data.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"")
     with pytest.raises(DamagedError, match=r"rows of .*items\.lance cannot be read, from number 0 on"):
         list(store.batches())
+
+
+def test_who_may_only_read_uses_the_copy_that_is_there(
+    store: LanceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.rows()
+    monkeypatch.setenv("HISTOSEEK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("histoseek.stores.caching.os.access", lambda *_: False)
+    assert LanceStore(store.home).rows().items.num_rows == 10
+    assert not (tmp_path / "cache").exists()

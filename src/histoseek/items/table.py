@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
 MPP_RANGE = (0.05, 20.0)
 """Resolutions outside are placeholders (72 dpi is 353 µm per pixel) and count as unknown."""
 
-RESERVED = ("vector", "_distance", "_row", "_rowid", "rank", "score", "box")
+RESERVED = ("vector", "_vector_sum", "_item_sum", "_distance", "_row", "_rowid", "rank", "score", "box")
 """Names that an index or a list of hits needs for itself."""
 
 _MISFITS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)

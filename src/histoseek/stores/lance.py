@@ -29,6 +29,7 @@ from histoseek.stores.lance_table import (
     connect,
     delete_ids,
     first_line,
+    last_of_each,
     sound_batches,
     version_of,
     with_sum_fields,
@@ -110,6 +111,7 @@ class LanceStore:
     def add(self, rows: pa.Table) -> None:
         """Add rows, on disk when this returns; one whose id is there already takes the place of the older."""
         with self._writing() as table:
+            rows = last_of_each(rows)
             ids = rows["id"].to_pylist()
             _delete(table, self._known.among(ids, self.version, lambda: column_of(table, "id")))
             table.add(with_sums(rows, VECTOR))
@@ -226,8 +228,9 @@ class LanceStore:
         return table
 
     def _rows_of(self, entry: Entry) -> Rows:
-        home = cache_home(self.home)
-        for version in fast_versions(home):
+        homes = dict.fromkeys((self.home, cache_home(self.home)))  # who may only read uses what a writer left, too
+        copies = sorted(((version, home) for home in homes for version in fast_versions(home)), reverse=True)
+        for version, home in copies:
             if version > entry.version:
                 continue
             mark = self._mark(version)

@@ -108,6 +108,12 @@ def delete_ids(table: Any, ids: Sequence[str]) -> Any:
     return table.delete(f"id IN ({quoted})")
 
 
+def last_of_each(rows: pa.Table) -> pa.Table:
+    """Rows without those whose id comes again further down."""
+    last = {name: at for at, name in enumerate(rows["id"].to_pylist())}
+    return rows if len(last) == rows.num_rows else rows.take(pa.array(sorted(last.values())))
+
+
 def first_line(error: Exception) -> str:
     """What an engine's error says before its details."""
     return str(error).split("\n")[0]

@@ -33,6 +33,7 @@ from histoseek.stores.lance_table import (
     connect,
     delete_ids,
     first_line,
+    last_of_each,
     sound_batches,
     version_of,
     with_sum_fields,
@@ -98,7 +99,7 @@ class RemoteStore:
 
     def add(self, rows: pa.Table) -> None:
         """Add rows, durably when this returns; one whose id is there already takes the place of the older."""
-        whole = with_sums(rows, VECTOR)
+        whole = with_sums(last_of_each(rows), VECTOR)
         whole = whole.cast(_keyed(whole.schema))
 
         def merged(table: Any) -> None:
