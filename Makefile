@@ -44,6 +44,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/slides.py
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint $(CONSTRAINTS)
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/manifests.py
 
 clean:
 	rm -rf .venv demo real dist build

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from histoseek.cli import main
-from histoseek.datasets import prepare, prepare_with_report
+from histoseek.datasets import prepare, prepare_with_report, tiling
 from histoseek.errors import InputError
-from histoseek.items import Manifest
+from histoseek.items import Manifest, spool
 from histoseek.phantom import draw_field, make_patient, write_slide
 
 KINDS = ("gland", "stroma")
@@ -352,3 +352,37 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, tmp_path:
     assert 1 <= n_done < 15
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
     assert f"{n_done} slides were done before" in done.stdout
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_many_tiles_are_joined_on_disk_to_the_same_manifest(
+    kept: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_slide(folder / "P3" / "P3_empty.tif", 255)
+    (folder / "P3" / "P3_torn.tif").write_bytes(b"II*\0")
+    (folder / "P1" / "P1_b.geojson").write_text("not json", encoding="utf-8")
+    table = tmp_path / "slides.csv"
+    table.write_text("file,label,stain\nP1_a.tif,x,H&E\nP2_c.tif,y,\n", encoding="utf-8")
+    options = {"tile_px": 128, "sidecar": table, "group": r"(P\d)_", "quality": True}
+    small = prepare_with_report("slides", folder, **options)
+    monkeypatch.setattr(spool, "LARGE", 1)
+    monkeypatch.setattr(spool, "BLOCK", 5)
+    large = prepare_with_report("slides", folder, **options, work_dir=tmp_path / "work" if kept else None)
+    assert large.manifest.table["id"].num_chunks == 3
+    assert large.manifest.table.schema == small.manifest.table.schema
+    assert large.manifest.table.combine_chunks().equals(small.manifest.table.combine_chunks())
+    assert large.skipped == small.skipped
+    assert large.summary == small.summary
+    assert large.manifest.facts == small.manifest.facts
+
+
+def test_work_that_goes_away_while_it_is_joined_is_told(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    joined = tiling.read_again
+
+    def gone(work, job):
+        job.kept.unlink()
+        return joined(work, job)
+
+    monkeypatch.setattr(tiling, "read_again", gone)
+    with pytest.raises(InputError, match="changed while it was in use"):
+        prepare("slides", folder, tile_px=128, work_dir=tmp_path / "work")

@@ -94,6 +94,35 @@ def test_a_large_manifest_is_filtered_written_and_looked_through_like_a_small_on
     assert read.audit() == small.audit()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,path,fold,n,x,name,kept,empty\n"
+        + "".join(f"é{n},p.png,{n % 3}.0,{n},{n}.5,0{n},true,\n" for n in range(300)),
+        'id,path,note\na,b,"two\nlines"\nc,d,"a ""b"""\n',
+        "id,path\na,b\na,c\n",
+        "id,path,mpp\na,b,0.5\nb,c,x\n",
+        "id,path,mpp\na,b,0.5\nb,c\n",
+        "id,path\n",
+        "",
+    ],
+)
+def test_a_large_csv_is_read_as_a_small_one(
+    text: str, spooling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.csv").write_text(text, encoding="utf-8")
+    found = []
+    for size in (0, 10**9):
+        monkeypatch.setattr("histoseek.items.manifest.LARGE_CSV", size)
+        monkeypatch.setattr(spool, "LARGE", max(1, size))
+        try:
+            table = Manifest.read(tmp_path / "m.csv").table
+            found.append((table.schema, table.to_pylist()))
+        except InputError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+
+
 WRONG = [
     changed("id", _300="é7", _400="é9", _401="é300"),
     changed("id", _12="", _300=None),

@@ -108,36 +108,49 @@ def tile_slides(
     slides = _named(items)
     jobs = {item.id: _job(item, root, settings, mpp) for item in slides}
     done = _work_on_all(slides, root, jobs, settings, progress)
-    namings = _namings(slides) if slides else {}
-    skipped: list[Skipped] = []
-    told: dict[str, list[tuple[str, str]]] = defaultdict(list)
-
-    def pieces() -> Iterator[pa.Table]:
-        for item in slides:
-            work = done[item.id]
-            if isinstance(work, Skipped):
-                skipped.append(work)
-                continue
-            work = read_again(work, jobs[item.id])
-            skipped.extend(Skipped(_tile_id(item, box), _short(reason, root, item)) for box, reason in work.unreadable)
-            if not len(work.boxes):
-                skipped.append(Skipped(item.id, _why_none(work, settings)))
-                continue
-            if work.n_levels == 1:
-                told["level"].append((item.path, ONE_LEVEL))
-            labels = _labels(item, root / item.path, work, settings, namings[item.id])
-            if labels.note is not None:
-                told[labels.note[0]].append((item.path, labels.note[1]))
-            yield _with_origin(_rows(item, work, labels, mpp is not None), root / item.path)
-
+    told = _Told([], defaultdict(list))
+    pieces = _pieces([(item, jobs[item.id], done[item.id]) for item in slides], root, settings, mpp is not None, told)
     works = [(item, work) for item in slides if isinstance(work := done[item.id], SlideWork) and len(work.boxes)]
     if is_large(sum(len(work.boxes) for _, work in works)):
-        table = _on_disk(pieces(), _schema(works, root, mpp is not None))
+        table = _on_disk(pieces, _schema(works, root, mpp is not None))
     else:
-        tables = list(pieces())
+        tables = list(pieces)
         table = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
-    notes = [*_counts(len(works), table.num_rows, done, settings), *(_note(one) for one in told.values())]
-    return Tiled(table, skipped, notes)
+    notes = [*_counts(len(works), table.num_rows, done, settings), *(_note(one) for one in told.notes.values())]
+    return Tiled(table, told.skipped, notes)
+
+
+class _Told(NamedTuple):
+    """What is found out while tiles are joined: what is left out, and what is to be said of slides, by kind."""
+
+    skipped: list[Skipped]
+    notes: dict[str, list[tuple[str, str]]]
+
+
+def _pieces(
+    works: Sequence[tuple[Item, Job, SlideWork | Skipped]],
+    root: Path,
+    settings: TileSettings,
+    is_users_mpp: bool,
+    told: _Told,
+) -> Iterator[pa.Table]:
+    """The tiles of one slide after the other."""
+    namings = _namings([item for item, _, _ in works]) if works else {}
+    for item, job, done in works:
+        if isinstance(done, Skipped):
+            told.skipped.append(done)
+            continue
+        work = read_again(done, job)
+        told.skipped.extend(Skipped(_tile_id(item, box), _short(why, root, item)) for box, why in work.unreadable)
+        if not len(work.boxes):
+            told.skipped.append(Skipped(item.id, _why_none(work, settings)))
+            continue
+        if work.n_levels == 1:
+            told.notes["level"].append((item.path, ONE_LEVEL))
+        labels = _labels(item, root / item.path, work, settings, namings[item.id])
+        if labels.note is not None:
+            told.notes[labels.note[0]].append((item.path, labels.note[1]))
+        yield _with_origin(_rows(item, work, labels, is_users_mpp), root / item.path)
 
 
 def _schema(works: Sequence[tuple[Item, SlideWork]], root: Path, is_users_mpp: bool) -> pa.Schema:

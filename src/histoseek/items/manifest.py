@@ -27,6 +27,9 @@ FORMAT = 1
 READ_BYTES = 1024**2
 """What is read of a column at once, so that a row group of any size takes little memory."""
 
+LARGE_CSV = 256 * 1024**2
+"""A CSV of so many bytes is not held in memory."""
+
 _METADATA_KEY = b"histoseek"
 
 
@@ -189,7 +192,11 @@ def _read_csv(source: Path) -> pa.Table:
         kept = csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
         )
-        table = csv.read_csv(source, convert_options=kept, parse_options=cells)
+        if source.stat().st_size < LARGE_CSV:
+            table = csv.read_csv(source, convert_options=kept, parse_options=cells)
+        else:
+            with csv.open_csv(source, convert_options=kept, parse_options=cells) as stream:
+                table = spooled(stream.schema, (pa.Table.from_batches([batch]) for batch in stream))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source} cannot be read as a CSV table: {str(error).split(chr(10))[0]}") from error
     own = [at for at, name in enumerate(names) if name not in SCHEMA.names]
