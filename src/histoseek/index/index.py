@@ -304,8 +304,13 @@ class Index:
         names = list(ids)
         if len(names) <= FEW and all(name in self._row_by_id for name in names):
             return np.array([self._row_by_id[name] for name in names], dtype=np.int64)
-        found = pc.index_in(pa.array(names, pa.string()), value_set=self._ids)
-        return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+        wanted, places = np.unique(np.array(names, dtype=object), return_inverse=True)
+        found = pc.index_in(self.rows.items["id"], value_set=pa.array(wanted, pa.string()))
+        which = found.fill_null(-1).to_numpy()  # for every row of the archive: the name that it has, if any
+        rows = np.full(len(wanted), -1, dtype=np.int64)
+        held = np.flatnonzero(which >= 0)
+        rows[which[held]] = held
+        return rows[places]
 
     def vector_of(self, examples: Sequence[Example]) -> NDArray[np.float32]:
         """The unit vector `[D]` of a query: its examples, weighed and added.

@@ -93,13 +93,15 @@ class Codes:
     ) -> NDArray[np.int64]:
         import faiss
 
-        chosen: Any = faiss.IVFRaBitQSearchParameters()
-        chosen.nprobe, chosen.qb, chosen.centered = probes, 8, False
-        if allowed is not None:
-            bitmap: Any = faiss.IDSelectorBitmap
-            chosen.sel = bitmap(np.packbits(allowed, bitorder="little"))
+        bits = None if allowed is None else np.packbits(allowed, bitorder="little")
+        bitmap: Any = faiss.IDSelectorBitmap
+        selector = None if bits is None else bitmap(bits)  # both must live until the search has ended
+        chosen: Any = faiss.IVFRaBitQSearchParameters(nprobe=probes, qb=8, centered=False, sel=selector)
         _, found = self._index.search(queries, depth, params=chosen)
-        return np.asarray(found, dtype=np.int64)
+        rows = np.asarray(found, dtype=np.int64)
+        if allowed is not None and not allowed[rows[rows >= 0]].all():
+            raise AssertionError("FAISS found rows that were shut out; report this with its version")
+        return rows
 
 
 def write_codes(folder: Path, matrix: NDArray[np.float32], groups: NDArray[np.int32]) -> Tuned:
