@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from histoseek.errors import FingerprintError, InputError, StorageError
@@ -164,6 +165,14 @@ def test_a_copy_that_answers_wrongly_is_not_opened(
 
     real = MilvusStore.add
     monkeypatch.setattr(MilvusStore, "add", lambda store, rows: real(store, rows.slice(0, len(rows) // 2)))
+    with pytest.raises(StorageError, match="holds 18 items and the index 36"):
+        index.push(place)
+
+    def mixed_up(store: MilvusStore, rows: pa.Table) -> None:
+        at = rows.schema.get_field_index("vector")
+        real(store, rows.set_column(at, rows.schema.field(at), rows["vector"].take(np.arange(len(rows))[::-1])))
+
+    monkeypatch.setattr(MilvusStore, "add", mixed_up)
     with pytest.raises(StorageError, match="of the ten nearest"):
         index.push(place)
     with pytest.raises(InputError, match="not filled to its end"):

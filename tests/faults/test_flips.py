@@ -88,7 +88,7 @@ def coded(tmp_path: Path) -> LanceStore:
     names = [f"{nth}" for nth in range(3000)]
     store = LanceStore.create(tmp_path / "coded", rows_for(names[:1], names[:1]).schema)
     store.add(rows_for(names, [str(nth % 7) for nth in range(3000)]))
-    store.make_codes(np.arange(3000))
+    store.make_codes()
     return store
 
 

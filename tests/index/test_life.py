@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from histoseek.errors import FingerprintError, InputError
@@ -397,3 +399,68 @@ def test_many_changes_in_a_row_are_all_answered(
         if nth == 2:
             index.compact()
             assert len(answered(other)) == 36
+
+
+def test_threads_that_search_while_others_write_get_rows_that_belong_together(
+    archive: Manifest, index: Index, tiny: TinyEncoder
+) -> None:
+    """A search holds on to one version: numbers of rows of one are never looked up in another."""
+    shared, view = again(index, tiny), None
+    first = shared.search(text="red", k=36)
+    right = {hit.item.id: round(hit.score, 5) for hit in first}
+    view = shared.view
+    real = view.rows.find
+
+    def slow(*asked: Any) -> Any:
+        found = real(*asked)
+        index.remove(Removal(patients=["p0"]))
+        shared.refresh()
+        return found
+
+    view.rows.find = slow  # type: ignore[method-assign]
+    for hit in shared.search(text="red", k=36):
+        assert round(hit.score, 5) == right[hit.item.id]
+    assert not any(hit.item.id.startswith("toy/p0") for hit in shared.search(text="red", k=36))
+
+
+def test_an_archive_that_was_rebuilt_in_its_place_is_noticed(
+    archive: Manifest, index: Index, tiny: TinyEncoder
+) -> None:
+    opened = again(index, tiny)
+    assert len(answered(opened)) == 36
+    shutil.rmtree(index.path)
+    Index.build(archive.where("label = 'red'"), tiny, index.path)
+    assert answered(opened) == {item.id for item in archive.where("label = 'red'")}
+
+
+def test_an_index_that_knew_no_digests_is_not_embedded_again(
+    archive: Manifest, tiny: TinyEncoder, tmp_path: Path
+) -> None:
+    index = Index.build(archive, tiny, tmp_path / "x.index")
+    rows = index.rows.items
+    at = rows.schema.get_field_index("sha256")
+    bare = rows.set_column(at, rows.schema.field(at), pa.nulls(len(rows), pa.string()))
+    column = pa.FixedSizeListArray.from_arrays(pa.array(index.rows.vectors(np.arange(36)).ravel()), 32)
+    index.store.add(bare.append_column("vector", column))
+    added = again(index, tiny).add(archive)
+    assert (added.n_relabelled, added.n_changed, added.n_new) == (36, 0, 0)
+    assert again(index, tiny).rows.items["sha256"].null_count == 0
+
+
+def test_a_relabelled_item_that_was_removed_meanwhile_stays_removed(
+    archive: Manifest, index: Index, tiny: TinyEncoder
+) -> None:
+    other = again(index, tiny)
+    gone = False
+
+    def meanwhile(_done: int, _all: int) -> None:
+        nonlocal gone
+        if not gone:
+            other.remove(Removal(patients=["p1"]))
+            gone = True
+
+    path = archive.root / "p8_3.png"  # the last one is embedded, so that progress is told before the end
+    draw_square("blue", np.random.default_rng(5)).save(path)
+    manifest = changed(changed(archive, "p1_", label="red"), "p8_3", sha256=sha256_of(path))
+    again(index, tiny).add(manifest, meanwhile)
+    assert gone and not any(name.startswith("toy/p1") for name in answered(again(index, tiny)))

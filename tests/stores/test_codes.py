@@ -25,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = pa.table({"id": [f"i{n}" for n in range(N)], "group": [f"g{n}" for n in patients], VECTOR: column})
     store = LanceStore.create(tmp_path_factory.mktemp("codes") / "x", rows.schema)
     store.add(rows)
-    store.make_codes(store.rows().groups)
+    store.make_codes()
     return store.home
 
 
@@ -115,3 +115,22 @@ def test_codes_of_another_matrix_are_not_believed(home: Path) -> None:
             FastCopy(path.parent).find(np.eye(DIM, dtype=np.float32)[:1], 3)
     finally:
         path.write_text(whole)
+
+
+def test_a_filter_on_what_lies_far_from_the_query_finds_it_too(tmp_path: Path) -> None:
+    """Two centres whose stains move all vectors: asked with a tile of one, filtered to the other."""
+    rng = np.random.default_rng(5)
+    n, dim = 20_000, 64
+    centre = np.arange(n) % 2 == 0
+    vectors = rng.normal(size=(n // 50, dim))[np.arange(n) // 50] + 0.7 * rng.normal(size=(n, dim))
+    vectors += np.where(centre[:, None], 1.0, -1.0) * rng.normal(size=dim) * 0.8
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
+    rows = pa.table({"id": [f"i{m}" for m in range(n)], "group": [f"g{m // 50}" for m in range(n)], VECTOR: column})
+    store = LanceStore.create(tmp_path / "x", rows.schema)
+    store.add(rows)
+    store.make_codes()
+    opened = store.rows()
+    assert isinstance(opened, FastCopy)
+    asked = rng.choice(np.flatnonzero(centre), 100, replace=False)
+    assert recall(opened, opened.vectors(asked), ~centre) >= 0.97

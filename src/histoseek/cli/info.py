@@ -76,7 +76,7 @@ def _index(path: str | Path) -> dict[str, Any]:
         "search": _search(about),
         "images": about.root,
         "columns": ", ".join(index.rows.items.schema.names),
-        "first id": index.rows.items["id"][0].as_py(),
+        "first id": index.rows.items["id"][0].as_py() if len(index) else "",
         "created": about.created,
         **{name: about.facts[name] for name in ("title", "licence", "source") if name in about.facts},
     }

@@ -52,11 +52,6 @@ def add_items(index: Index, manifest: Manifest, progress: Progress | None = None
     changed: set[str] = set()
     relabelled: list[Embedded] = []
 
-    def put_relabelled() -> None:
-        if relabelled:
-            store.add(rows_of(relabelled, schema))
-            relabelled.clear()
-
     def wanted() -> Iterator[Item]:
         for item, row in _with_rows(with_digests(placed, placed.path_of), index):
             kind, whole = _kind(item, row, schema)
@@ -66,14 +61,14 @@ def add_items(index: Index, manifest: Manifest, progress: Progress | None = None
             if kind == "relabelled" and row is not None:
                 relabelled.append(Embedded(whole, index.stored_vector(item.id)))
                 if len(relabelled) >= _BLOCK:
-                    put_relabelled()
+                    _put(index, store, relabelled, schema)
             if kind in ("new", "changed"):
                 yield whole
 
     tell = progress or (lambda _done, _total: None)
     embedded = embed_items(wanted(), placed.path_of, index.encoder, workers)
     skipped = fill(store, schema, embedded, lambda _: tell(seen.total(), len(manifest)))
-    put_relabelled()
+    _put(index, store, relabelled, schema)
     if index.server is None:
         _note_skipped(index, skipped)
     index.refresh()
@@ -81,6 +76,15 @@ def add_items(index: Index, manifest: Manifest, progress: Progress | None = None
     n_new, n_changed = seen["new"] - (len(skipped) - n_unread), seen["changed"] - n_unread
     left_out = tuple(name for name in manifest.columns if name not in schema.names)
     return Added(n_new, n_changed, seen["relabelled"], seen["same"], tuple(skipped), left_out)
+
+
+def _put(index: Index, store: Store, relabelled: list[Embedded], schema: pa.Schema) -> None:
+    """Store items that keep their vectors; one that was removed meanwhile stays so."""
+    there = set(index.items_there_now([one.item.id for one in relabelled]))
+    kept = [one for one in relabelled if one.item.id in there]
+    if kept:
+        store.add(rows_of(kept, schema))
+    relabelled.clear()
 
 
 def _fitted(manifest: Manifest, schema: pa.Schema) -> Manifest:
@@ -131,6 +135,10 @@ def _kind(item: Item, row: dict[str, Any] | None, schema: pa.Schema) -> tuple[st
     held = item_of(row)
     known = {name: value for name, value in item.extra.items() if name in schema.names}
     whole = replace(item, extra={**held.extra, **known})
+    if held.sha256 is None:  # an older index, or an import: nothing says that its pixels were others
+        held = replace(held, sha256=item.sha256)
+        if all(getattr(held, name) == getattr(item, name) for name in _PIXELS):
+            return "relabelled", whole
     if any(getattr(held, name) != getattr(item, name) for name in _PIXELS):
         return "changed", whole
     same_extra = all(_is_same(held.extra.get(name), value) for name, value in known.items())

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek.encoders import load_encoder
@@ -32,20 +31,17 @@ from histoseek.index.selecting import select_many, select_rows
 from histoseek.index.served import find_served, get_named, get_of_file, is_served, open_served
 from histoseek.index.upkeep import compact_index, keep_in_order, make_quick
 from histoseek.index.verifying import Verified, verify_index
+from histoseek.index.view import View
 from histoseek.index.whole_search import WholeHits, WholeOptions, WholeRules, search_wholes
 from histoseek.index.wholes import Level
-from histoseek.items import Manifest, item_of, parse_filter
+from histoseek.items import Manifest, item_of
 from histoseek.stores import VECTOR, Rows, TableStore, open_store, rows_at
 from histoseek.stores.caching import cache_home
 from histoseek.stores.milvus import MilvusStore
 from histoseek.stores.places import is_remote
-from histoseek.stores.store import FEW
 
 if TYPE_CHECKING:
     from histoseek.index.query import Picture
-
-MASKS_KEPT = 16
-"""Filters whose rows are remembered while the archive does not change: a page asks the same ones again and again."""
 
 
 class Index:
@@ -65,8 +61,7 @@ class Index:
             self.about = read_about(self.address)
         self.root = Path(self.about.root if root is None else root).resolve()
         self._encoder = encoder
-        self._masks: dict[str, NDArray[np.bool_]] = {}
-        self._row_by_id: dict[str, int] = {}
+        self._view: View | None = None
         if encoder is not None:
             check_fingerprint(self.about, encoder)
 
@@ -202,12 +197,15 @@ class Index:
         """
         kept = Rules(**rules)
         self.refresh()
+        if not len(vectors):
+            return []
+        view = self.view
         queries = np.stack([self.embed(Example("vector", vector)) for vector in vectors])
         if items is not None and len(items) != len(queries):
             raise InputError(f"{len(queries)} vectors cannot belong to {len(items)} items")
-        named = None if items is None else [self._row_of(name) for name in items]
-        found = select_many(self.rows, queries, kept, self.allowed(kept.where), named)
-        columns = rows_at(self.rows.items, np.concatenate([rows for rows, _ in found])).to_pylist()
+        named = None if items is None else self._held(items, view).tolist()
+        found = select_many(view.rows, queries, kept, view.allowed(kept.where), named)
+        columns = rows_at(view.rows.items, np.concatenate([rows for rows, _ in found])).to_pylist()
         answers, at = [], 0
         for rows, scores in found:
             part = columns[at : at + len(rows)]
@@ -258,10 +256,19 @@ class Index:
             )
         return open_store(self.address)
 
-    @cached_property
+    @property
+    def view(self) -> View:
+        """The version that is searched, with what is remembered about it."""
+        view = self._view
+        if view is None:
+            state = self.store.state  # before the rows: a commit in between is seen by the next refresh
+            view = self._view = View(self.store.rows(), state)
+        return view
+
+    @property
     def rows(self) -> Rows:
         """The items and vectors of the version that is searched."""
-        return self.store.rows()
+        return self.view.rows
 
     @property
     def manifest(self) -> Manifest:
@@ -275,42 +282,24 @@ class Index:
 
     def refresh(self) -> None:
         """See what was written since the index was opened; costs next to nothing when nothing was."""
-        if self._server is None and "rows" in self.__dict__ and self.rows.version != self.store.version:
+        view = self._view
+        if self._server is None and view is not None and view.state != self.store.state:
             self.forget_rows()
             self.about = read_about(self.address)
+            if self._encoder is not None:
+                check_fingerprint(self.about, self._encoder)
 
     def forget_rows(self) -> None:
         """Read the rows anew when they are next needed."""
-        self.__dict__.pop("rows", None)
-        self._masks.clear()
-        self._row_by_id.clear()
+        self._view = None
 
     def allowed(self, where: str | None) -> NDArray[np.bool_] | None:
         """Which rows fulfil a filter, `[N]`; None means all."""
-        if where is None:
-            return None
-        if where not in self._masks:
-            condition = parse_filter(where, self.rows.items.schema)
-            columns = self.rows.items.append_column("_row", pa.array(np.arange(len(self))))
-            mask = np.zeros(len(self), dtype=bool)
-            mask[columns.filter(condition)["_row"].to_numpy()] = True
-            if len(self._masks) >= MASKS_KEPT:
-                self._masks.pop(next(iter(self._masks)))
-            self._masks[where] = mask
-        return self._masks[where]
+        return self.view.allowed(where)
 
     def rows_of(self, ids: Iterable[str]) -> NDArray[np.int64]:
         """Row numbers of items by id; −1 for one that the index does not hold."""
-        names = list(ids)
-        if len(names) <= FEW and all(name in self._row_by_id for name in names):
-            return np.array([self._row_by_id[name] for name in names], dtype=np.int64)
-        wanted, places = np.unique(np.array(names, dtype=object), return_inverse=True)
-        found = pc.index_in(self.rows.items["id"], value_set=pa.array(wanted, pa.string()))
-        which = found.fill_null(-1).to_numpy()  # for every row of the archive: the name that it has, if any
-        rows = np.full(len(wanted), -1, dtype=np.int64)
-        held = np.flatnonzero(which >= 0)
-        rows[which[held]] = held
-        return rows[places]
+        return self.view.rows_of(ids)
 
     def vector_of(self, examples: Sequence[Example]) -> NDArray[np.float32]:
         """The unit vector `[D]` of a query: its examples, weighed and added.
@@ -332,21 +321,30 @@ class Index:
         """The unit vector `[D]` of an item; raises `InputError` when there is none of that id."""
         if self._server is not None:
             return np.asarray(get_named(self._server, [name])[VECTOR][0].as_py(), dtype=np.float32)
-        vector: NDArray[np.float32] = self.rows.checked(np.array([self._row_of(name)]))[0]
+        view = self.view
+        vector: NDArray[np.float32] = view.rows.checked(self._held([name], view))[0]
         return vector
 
     def items_named(self, names: Sequence[str]) -> pa.Table:
         """Columns of some items; raises `InputError` for one that the archive does not hold."""
         if self._server is not None:
             return get_named(self._server, names).drop_columns([VECTOR])
-        return rows_at(self.rows.items, np.array([self._row_of(name) for name in names], dtype=np.int64))
+        view = self.view
+        return rows_at(view.rows.items, self._held(names, view))
 
     def items_there(self, names: Sequence[str]) -> pa.Table:
         """Columns of those items that the archive holds."""
         if self._server is not None:
             return self._server.get(names).drop_columns([VECTOR])
-        rows = self.rows_of(names)
-        return self.rows.items.take(pa.array(rows[rows >= 0]))
+        view = self.view
+        rows = view.rows_of(names)
+        return view.rows.items.take(pa.array(rows[rows >= 0]))
+
+    def items_there_now(self, names: Sequence[str]) -> list[str]:
+        """The ids of those items that the newest version holds."""
+        self.refresh()
+        found: list[str] = self.items_there(names)["id"].to_pylist()
+        return found
 
     @property
     def columns(self) -> pa.Schema:
@@ -357,35 +355,28 @@ class Index:
         """Columns of the items that are cut from a file or from a copy of it."""
         if self._server is not None:
             return get_of_file(self._server, self.root, file)
-        rows = rows_of_file(self.rows.items, self.root, file)
-        return self.rows.items.take(pa.array(rows, pa.int64()))
+        items = self.rows.items
+        return items.take(pa.array(rows_of_file(items, self.root, file), pa.int64()))
 
-    def _row_of(self, name: str) -> int:
-        row = self._row_by_id.get(name)
-        if row is None:
-            row = int(pc.index(self.rows.items["id"], name).as_py())
-            self._row_by_id[name] = row
-            if len(self._row_by_id) > 10_000:
-                self._row_by_id.clear()
-        if row < 0:
-            close = self._ids.filter(pc.match_substring(self._ids, name))[:3].to_pylist()
+    def _held(self, names: Sequence[str], view: View) -> NDArray[np.int64]:
+        """Row numbers of items; raises `InputError` for one that the archive does not hold."""
+        rows = view.rows_of(names)
+        if (rows < 0).any():
+            name = names[int((rows < 0).argmax())]
+            close = view.names_like(name)
             hint = f"; did you mean {', '.join(close)}?" if close else "; histoseek info shows how ids look"
             raise InputError(f"the index {self.address} has no item {name!r}{hint}")
-        return row
+        return rows
 
     def _find(
         self, vector: NDArray[np.float32], rules: Rules, named: pa.Table | None
     ) -> tuple[pa.Table, NDArray[np.float32]]:
         if self._server is not None:
             return find_served(self._server, vector, rules, named)
-        own = [] if named is None else self.rows_of(named["id"].to_pylist()).tolist()
-        rows, scores = select_rows(self.rows, vector, rules, self.allowed(rules.where), own)
-        return rows_at(self.rows.items, rows), scores
-
-    @property
-    def _ids(self) -> pa.Array:
-        column = self.rows.items["id"]
-        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        view = self.view
+        own = np.zeros(0, dtype=np.int64) if named is None else view.rows_of(named["id"].to_pylist())
+        rows, scores = select_rows(view.rows, vector, rules, view.allowed(rules.where), own[own >= 0].tolist())
+        return rows_at(view.rows.items, rows), scores
 
 
 def _asked(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from histoseek.errors import InputError, StorageError
 from histoseek.index.served import change_notes
+from histoseek.stores import VECTOR
 from histoseek.stores.milvus import MilvusStore
 from histoseek.stores.milvus_address import MilvusAddress
-from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM
 from histoseek.stores.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Pushed:
 def push_index(index: Index, address: str, progress: Callable[[int, int], None] | None = None) -> Pushed:
     """Fill a collection with an index, or bring it up to date; see `Index.push`."""
     store = MilvusStore(MilvusAddress.parse(address))
+    index.refresh()
     version, schema = index.rows.version, index.store.schema
     if not store.exists:
         store.drop()  # what is left of a collection whose making was cut short
@@ -57,6 +58,9 @@ def push_index(index: Index, address: str, progress: Callable[[int, int], None] 
     n_sent = _send(index, store, start, progress)
     gone = sorted(set(store.ids()) - set(index.rows.items["id"].to_pylist()))
     n_removed = store.remove(gone) if gone else 0
+    change_notes(store, n_sent=0)  # what is found wanting now must be sent again
+    if store.count() != len(index):
+        raise StorageError(f"{address} holds {store.count()} items and the index {len(index)}; push again")
     recall, n_checked = _recall(index, store)
     if recall < WANTED_RECALL:
         raise StorageError(
@@ -68,22 +72,16 @@ def push_index(index: Index, address: str, progress: Callable[[int, int], None] 
 
 
 def _send(index: Index, store: MilvusStore, start: int, progress: Callable[[int, int], None] | None) -> int:
-    """Send the rows from `start` on, in the table's order, noting how far it got."""
-    at, total = 0, len(index)
-    waiting: list[pa.Table] = []
-    for batch in index.store.batches():
-        rows = pa.Table.from_batches([batch])
-        skipped = min(max(start - at, 0), rows.num_rows)
-        at += rows.num_rows
-        waiting.append(rows.slice(skipped).drop_columns(["_rowid", VECTOR_SUM, ITEM_SUM]))
-        if sum(map(len, waiting)) >= ROWS_AT_ONCE or at == total:
-            joined = pa.concat_tables(waiting)
-            waiting = []
-            if joined.num_rows:
-                store.add(joined)
-                change_notes(store, n_sent=at)
-            if progress is not None:
-                progress(at, total)
+    """Send the rows of the version that is searched from `start` on, noting how far it got."""
+    rows, total = index.rows, len(index)
+    for at in range(start, total, ROWS_AT_ONCE):
+        part = np.arange(at, min(at + ROWS_AT_ONCE, total))
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.checked(part).ravel()), index.about.dim)
+        items = rows.items.slice(at, len(part))
+        store.add(items.append_column(pa.field(VECTOR, vectors.type), vectors))
+        change_notes(store, n_sent=int(part[-1]) + 1)
+        if progress is not None:
+            progress(int(part[-1]) + 1, total)
     return total - start
 
 

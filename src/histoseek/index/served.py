@@ -18,6 +18,7 @@ from histoseek.items import sha256_of
 from histoseek.stores import VECTOR
 from histoseek.stores.milvus import MilvusStore
 from histoseek.stores.milvus_address import MilvusAddress
+from histoseek.stores.milvus_search import MAX_HITS
 from histoseek.stores.wanted import Wanted
 
 SCHEMES = ("milvus://", "milvus+https://", "milvus-lite://")
@@ -62,7 +63,12 @@ def find_served(
         kept = keep[within_quotas(found.items, keep, rules)][: rules.k]
         if len(kept) >= rules.k or len(found.scores) < asked or len(keep) < asked:
             return found.items.take(pa.array(kept)), found.scores[kept]
-        asked *= 4
+        if asked == MAX_HITS:
+            raise InputError(
+                f"the {MAX_HITS} nearest items, all that Milvus gives, hold {len(kept)} of the {rules.k} hits that the "
+                "limits per patient or slide allow; ask for fewer, or narrow it by a filter"
+            )
+        asked = min(asked * 4, MAX_HITS)
 
 
 def get_named(store: MilvusStore, names: Sequence[str]) -> pa.Table:

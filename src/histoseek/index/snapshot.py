@@ -21,8 +21,10 @@ from histoseek.index.about import FILE, About
 from histoseek.index.index import Index
 from histoseek.items import sha256_of, written_whole
 from histoseek.items.files import flush_to_disk, is_full
+from histoseek.stores import LanceStore
 from histoseek.stores.places import is_remote
 
+TRIES = 5
 LIST = "snapshot.json"
 FORMAT = 1
 _MOST_FILES = 1_000_000
@@ -45,9 +47,18 @@ def write_snapshot(path: str | Path, out: str | Path) -> int:
     target = Path(out)
     if target.exists():
         raise InputError(f"{target} is there already; choose another file")
-    index.compact()  # the first format gets its checksums, and nothing that was removed is kept
-    with index.store.locked(), written_whole(target) as draft:
-        wrong = index.store.damaged_files()
+    store = LanceStore(index.path)
+    for _ in range(TRIES):
+        store.compact()  # the first format gets its checksums, and nothing that was removed is kept
+        with store.locked():
+            if store.is_tidy:  # else somebody wrote between the two
+                return _write_tar(index, store, target)
+    raise StorageError(f"{index.path} is written to all the time; try again when its writers are done")
+
+
+def _write_tar(index: Index, store: LanceStore, target: Path) -> int:
+    with written_whole(target) as draft:
+        wrong = store.damaged_files()
         if wrong:
             raise DamagedError(f"{index.path}: {wrong[0]} is not what was stored; nothing was written")
         names = [name for name in _names(index.path) if (index.path / name).is_file()]

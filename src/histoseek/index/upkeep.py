@@ -57,9 +57,11 @@ def note_contents(index: Index, **changes: Any) -> None:
 
 
 def keep_in_order(index: Index) -> None:
-    """Compact the index when many commits have left small files and old versions behind."""
+    """Compact the index when many commits have left small files behind; make codes that a large change left out."""
     if index.store.n_commits > COMMITS_LEFT:
         compact_index(index)
+    elif len(index) >= WORTHWHILE and index.rows.codes is None:
+        make_quick(index)
 
 
 def make_quick(index: Index) -> None:
@@ -67,7 +69,7 @@ def make_quick(index: Index) -> None:
     tuned: Tuned | None = None
     if len(index) >= WORTHWHILE:
         with suppress(MissingExtraError):  # search stays exact, and `info` says how it gets faster
-            tuned = index.store.make_codes(index.rows.groups)
+            tuned = index.store.make_codes()
         index.forget_rows()
     search = {} if tuned is None else asdict(tuned)
     if index.about.search != search or index.about.format < FORMAT:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +78,37 @@ class Codes:
         if depth == n_allowed:
             rows = np.arange(depth) if allowed is None else np.flatnonzero(allowed)
             return [rows] * len(queries)
-        found = self._search(queries, depth, self._probes(n_allowed), allowed)
+        found = self._search(queries, depth, self._probes(queries, n_allowed, allowed), allowed)
         short = (found < 0).any(axis=1)
         if short.any():  # the lists looked through hold too few allowed rows: look through all
             found[short] = self._search(queries[short], depth, self.tuned.lists, allowed)
         return [row[row >= 0] for row in found]
 
-    def _probes(self, n_allowed: int) -> int:
-        """The fewer rows are allowed, the more lists; at a spread of one as many codes are compared as without."""
-        share = n_allowed / self._index.ntotal
-        return int(min(self.tuned.lists, max(1, round(self.tuned.probes * share**-self.tuned.spread))))
+    def _probes(self, queries: NDArray[np.float32], n_allowed: int, allowed: NDArray[np.bool_] | None) -> int:
+        """How many lists to look through: the tuned number, or under a filter so many that enough rows are allowed.
+
+        What a filter leaves may lie far from the query, as another centre's slides do, so the lists are counted from
+        the nearest on until they hold as many allowed rows as the tuned number of lists would.
+        """
+        lists, n_rows = self.tuned.lists, int(self._index.ntotal)
+        if allowed is None:
+            return self.tuned.probes
+        wanted = self.tuned.probes * n_rows / lists * (n_allowed / n_rows) ** (1 - self.tuned.spread)
+        held = np.bincount(self._list_of_row[allowed], minlength=lists)
+        _, order = self._index.quantizer.search(queries, lists)
+        reached = np.cumsum(held[order], axis=1) >= min(wanted, n_allowed)
+        return int(reached.argmax(axis=1).max()) + 1
+
+    @cached_property
+    def _list_of_row(self) -> NDArray[np.int32]:
+        """The list that each row is in, `[N]`."""
+        import faiss
+
+        lists: Any = self._index.invlists
+        numbers = np.zeros(self._index.ntotal, dtype=np.int32)
+        for number in range(self._index.nlist):
+            numbers[faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number))] = number
+        return numbers
 
     def _search(
         self, queries: NDArray[np.float32], depth: int, probes: int, allowed: NDArray[np.bool_] | None
@@ -96,7 +118,8 @@ class Codes:
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
         bitmap: Any = faiss.IDSelectorBitmap
         selector = None if bits is None else bitmap(bits)  # both must live until the search has ended
-        chosen: Any = faiss.IVFRaBitQSearchParameters(nprobe=probes, qb=8, centered=False, sel=selector)
+        parameters: Any = faiss.IVFRaBitQSearchParameters
+        chosen = parameters(nprobe=probes, qb=8, centered=False, sel=selector)
         _, found = self._index.search(queries, depth, params=chosen)
         rows = np.asarray(found, dtype=np.int64)
         if allowed is not None and not allowed[rows[rows >= 0]].all():

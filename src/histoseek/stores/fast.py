@@ -7,6 +7,7 @@ checked row by row when they are about to answer.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import IO
 
 import numpy as np
@@ -48,6 +50,8 @@ class FastCopy:
             self.mark = str(about["mark"])
             self.entry = Entry(int(about["version"]), int(about["generation"]))
             self._check(about["files"])
+            self._file = (folder / "vectors.npy").open("rb", buffering=0)  # readable also when a newer copy replaced it
+            self._turn = Lock()
             self._matrix = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
             self.row_ids = np.load(folder / "rows.npy", mmap_mode="r", allow_pickle=False)
             self._sums = np.load(folder / "sums.npy", mmap_mode="r", allow_pickle=False)
@@ -105,18 +109,22 @@ class FastCopy:
         """Rows of a large matrix, read from the file: mapping a page maps its neighbours too, and memory fills up."""
         vectors = np.empty((len(rows), self._matrix.shape[1]), dtype=np.float32)
         step = vectors.strides[0]
-        with (self.folder / "vectors.npy").open("rb", buffering=0) as file:
+        with self._turn:  # a file has one place that it is read at
             for at, row in enumerate(rows.tolist()):
-                file.seek(self._matrix.offset + row * step)
-                file.readinto(vectors[at].view(np.uint8))
+                self._file.seek(self._matrix.offset + row * step)
+                self._file.readinto(vectors[at].view(np.uint8))
         return vectors
 
-    def make_codes(self, groups: NDArray[np.int32]) -> Tuned:
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def make_codes(self) -> Tuned:
         """Make this copy's codes, or keep those that are there."""
         tuned = tuning_of(self.folder)
         if tuned is None:
             self._check_vectors()
-            tuned = write_codes(self.folder, np.asarray(self._matrix), groups)
+            tuned = write_codes(self.folder, np.asarray(self._matrix), self.groups)
             self.__dict__.pop("codes", None)
         return tuned
 
@@ -137,8 +145,12 @@ class FastCopy:
 
     def _check_vectors(self) -> None:
         """Check the whole matrix, once, before work that reads all of it."""
-        if not self._is_checked and sha256_of(self.folder / "vectors.npy") != self._vectors_sha256:
-            raise self._damaged()
+        if not self._is_checked:
+            with self._turn:
+                self._file.seek(0)
+                found = hashlib.file_digest(self._file, "sha256").hexdigest()
+            if found != self._vectors_sha256:
+                raise self._damaged()
         self._is_checked = True
 
     def _damaged(self) -> DamagedError:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from histoseek.stores.codes import Codes
 from histoseek.stores.exact import nearest
 from histoseek.stores.fast import FastCopy
 from histoseek.stores.store import Neighbours, group_numbers
@@ -28,6 +29,11 @@ class FreshRows:
         items, self._added = added
         alive = base.items if len(kept) == base.items.num_rows else base.items.take(pa.array(kept))
         self.items: pa.Table = pa.concat_tables([alive, items.cast(alive.schema)]).combine_chunks()
+
+    @property
+    def codes(self) -> Codes | None:
+        """The codes of the base."""
+        return self._base.codes
 
     @cached_property
     def groups(self) -> NDArray[np.int32]:

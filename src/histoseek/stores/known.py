@@ -14,10 +14,10 @@ class KnownIds:
     """The ids of one version, read once and then kept up to date by the writer itself."""
 
     def __init__(self) -> None:
-        self._version: int | None = None
+        self._version: object = None
         self._digests: list[NDArray[np.uint64]] = []
 
-    def among(self, ids: Sequence[str], version: int, read: Callable[[], pa.ChunkedArray]) -> list[str]:
+    def among(self, ids: Sequence[str], version: object, read: Callable[[], pa.ChunkedArray]) -> list[str]:
         """Those of `ids` that the table holds at `version`; `read` gives all its ids where somebody else wrote."""
         if self._version != version:
             self._digests = [np.sort(_digests(name for chunk in read().chunks for name in chunk.to_pylist()))]
@@ -30,7 +30,7 @@ class KnownIds:
             held[inside] |= part[at[inside]] == asked[inside]
         return [name for name, there in zip(ids, held, strict=True) if there]
 
-    def add(self, ids: Sequence[str], version: int) -> None:
+    def add(self, ids: Sequence[str], version: object) -> None:
         """Note what this writer has just added, which made `version`."""
         self._digests.append(np.sort(_digests(ids)))
         self._version = version

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
-from histoseek.errors import DamagedError, InputError, StorageError
+from histoseek.errors import DamagedError, InputError, StorageError, needs_extra
 from histoseek.items.files import flush_to_disk, is_full
 from histoseek.stores.caching import cache_home
 from histoseek.stores.codes import Tuned
@@ -70,7 +69,7 @@ class LanceStore:
         self.home = Path(home)
         self.ledger = Ledger(self.home / LEDGER, self._lance)
         self._known = KnownIds()
-        self._written = 0  # the version that this writer acknowledged last
+        self._written: Entry | None = None  # the version that this writer acknowledged last
 
     @classmethod
     def create(cls, home: str | Path, schema: pa.Schema) -> LanceStore:
@@ -99,6 +98,12 @@ class LanceStore:
         return self._entry.version
 
     @property
+    def state(self) -> tuple[Entry, str]:
+        """What tells the newest version from others, also from those of another table that lay at this place."""
+        entry = self._entry
+        return entry, self._mark(entry.version)
+
+    @property
     def schema(self) -> pa.Schema:
         """Item columns and the `vector`."""
         return without_sum_fields(self._at(self.version).schema)
@@ -113,7 +118,7 @@ class LanceStore:
         with self._writing() as table:
             rows = last_of_each(rows)
             ids = rows["id"].to_pylist()
-            _delete(table, self._known.among(ids, self.version, lambda: column_of(table, "id")))
+            _delete(table, self._known.among(ids, self._entry, lambda: column_of(table, "id")))
             table.add(with_sums(rows, VECTOR))
         self._known.add(ids, self._written)
 
@@ -128,7 +133,7 @@ class LanceStore:
     def compact(self) -> bool:
         """Write the rows anew, without those removed, and delete everything older; False where that changes nothing."""
         with self._writing(moves_rows=True) as table:
-            if self._is_tidy():
+            if self.is_tidy:
                 drop_fast(self.home, self._entry.version)
                 return False
             older = set(self.ledger.names())
@@ -137,16 +142,16 @@ class LanceStore:
             self._forget(older)
         return True
 
-    def make_codes(self, groups: NDArray[np.int32]) -> Tuned:
-        """Make the codes that a large archive is searched by; `groups` [N] number what is never matched with itself.
+    def make_codes(self) -> Tuned:
+        """Make the codes that a large archive is searched by.
 
         Raises:
             MissingExtraError: the extra `scale` is not installed.
         """
+        with needs_extra("scale"):
+            import faiss  # noqa: F401 (before a copy is written for it)
         copy = self.rows()
-        if not isinstance(copy, FastCopy):
-            copy = self._copied(self._entry)
-        return copy.make_codes(groups)
+        return (copy if isinstance(copy, FastCopy) else self._copied(self._entry)).make_codes()
 
     @property
     def n_commits(self) -> int:
@@ -340,8 +345,8 @@ class LanceStore:
         """Put what is new on the disk for good, then say so in the ledger."""
         fresh = set(self.ledger.names()) - before
         if fresh:
-            self._written = int(table.version)
-            self.ledger.acknowledge(Entry(self._written, generation), fresh)
+            self._written = Entry(int(table.version), generation)
+            self.ledger.acknowledge(self._written, fresh)
 
     def _undo_unacknowledged(self) -> None:
         """Take back the commits of a writer that died before it acknowledged them."""
@@ -372,7 +377,8 @@ class LanceStore:
                 raise wrong[0] from None
             raise
 
-    def _is_tidy(self) -> bool:
+    @property
+    def is_tidy(self) -> bool:
         """Whether nothing was removed and nothing older lies about."""
         names = set(self.ledger.names())
         return self.n_commits == 1 and names == set(self.ledger.files()) and not any("_deletions" in n for n in names)

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from histoseek.errors import DamagedError, InputError, StorageError
 from histoseek.stores.caching import cache_home
@@ -82,6 +81,11 @@ class RemoteStore:
         return self._entry.version
 
     @property
+    def state(self) -> Entry:
+        """What tells the newest version from others, also from those of another table that lay at this address."""
+        return self._entry
+
+    @property
     def schema(self) -> pa.Schema:
         """Item columns and the `vector`."""
         return pa.schema([field.remove_metadata() for field in without_sum_fields(self.full_schema)])
@@ -118,13 +122,13 @@ class RemoteStore:
         """
         return self._changed(self._tidied)
 
-    def make_codes(self, groups: NDArray[np.int32]) -> Tuned:
-        """Make the codes that a large archive is searched by, in the cache; `groups` [N] as in `LanceStore`.
+    def make_codes(self) -> Tuned:
+        """Make the codes that a large archive is searched by, in the cache.
 
         Raises:
             MissingExtraError: the extra `scale` is not installed.
         """
-        return self._copy().make_codes(groups)
+        return self._copy().make_codes()
 
     @property
     def n_commits(self) -> int:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from histoseek.stores.codes import Tuned
+    from histoseek.stores.codes import Codes, Tuned
 
 VECTOR = "vector"
 
@@ -52,6 +52,11 @@ class Rows(Protocol):
     @property
     def items(self) -> pa.Table:
         """Item columns, one row an item, in the store's order."""
+        ...
+
+    @property
+    def codes(self) -> Codes | None:
+        """Short codes of the vectors of a large archive, where they were made."""
         ...
 
     @property
@@ -101,6 +106,11 @@ class TableStore(Store, Protocol):
     """A Lance table, on disk or on object storage: the truth of an archive, with what its later life needs."""
 
     @property
+    def state(self) -> object:
+        """What tells the newest version from others, also from those of another table that lay at the same place."""
+        ...
+
+    @property
     def exists(self) -> bool:
         """Whether there is a table."""
         ...
@@ -145,8 +155,8 @@ class TableStore(Store, Protocol):
         """Take what was removed, and all older versions, from the disk; False where that changes nothing."""
         ...
 
-    def make_codes(self, groups: NDArray[np.int32]) -> Tuned:
-        """Make the codes that a large archive is searched by; `groups` [N] number what is never matched with itself."""
+    def make_codes(self) -> Tuned:
+        """Make the codes that a large archive is searched by."""
         ...
 
     def drop(self) -> None:
