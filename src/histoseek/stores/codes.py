@@ -94,10 +94,17 @@ class Codes:
         if allowed is None:
             return self.tuned.probes
         wanted = self.tuned.probes * n_rows / lists * (n_allowed / n_rows) ** (1 - self.tuned.spread)
-        held = np.bincount(self._list_of_row[allowed], minlength=lists)
+        few = allowed if 2 * n_allowed < n_rows else ~allowed  # the smaller part is counted
+        held = np.bincount(self._list_of_row[few], minlength=lists)
+        if few is not allowed:
+            held = self._sizes - held
         _, order = self._index.quantizer.search(queries, lists)
         reached = np.cumsum(held[order], axis=1) >= min(wanted, n_allowed)
         return int(reached.argmax(axis=1).max()) + 1
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        return np.bincount(self._list_of_row, minlength=self.tuned.lists)
 
     @cached_property
     def _list_of_row(self) -> NDArray[np.int32]:
