@@ -20,7 +20,7 @@ from histoseek.imaging import open_flat
 from histoseek.items import SCHEMA, Box, Item, Manifest
 
 often = settings(
-    max_examples=1500, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=800, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 
 CELLS = st.one_of(

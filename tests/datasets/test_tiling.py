@@ -340,7 +340,8 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, tmp_path:
         str(tmp_path / "m.parquet"),
     ]
     options = ["-o", "quality=yes", "-o", "tile_px=32", "-o", "workers=1"]
-    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - in the background shells ignore Ctrl-C
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     while process.poll() is None and not list(work.glob("[!.]*.parquet")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -82,8 +82,9 @@ def test_every_byte_of_a_fast_copy_is_watched(home: Path) -> None:
 
 
 @pytest.fixture
-def coded(tmp_path: Path) -> LanceStore:
-    """A table with codes, as large archives have."""
+def coded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LanceStore:
+    """A table with codes, as large archives have, read so thoroughly that they answer exactly."""
+    monkeypatch.setattr("histoseek.stores.codes.WANTED_RECALL", 2.0)
     pytest.importorskip("faiss", reason="codes need the extra scale")
     names = [f"{nth}" for nth in range(3000)]
     store = LanceStore.create(tmp_path / "coded", rows_for(names[:1], names[:1]).schema)

@@ -132,7 +132,7 @@ def matrix(table: pa.Table) -> np.ndarray:
 
 
 def stored(out: str | Path) -> pa.Table:
-    return open_store(out).batches().read_all().drop_columns(["_rowid"])
+    return pa.Table.from_batches(open_store(out).batches()).drop_columns(["_rowid"])
 
 
 def check_whole(out: str | Path, expected: pa.Table) -> None:

@@ -224,6 +224,8 @@ class _Trials:
         asked = np.sort(rng.choice(len(matrix), n_tried, replace=False))
         self._matrix, self._queries = matrix, np.ascontiguousarray(matrix[asked])
         masks = groups[None] != groups[asked][:, None]
+        if not masks.any():  # one group alone: nothing would be left to find
+            masks[:] = True
         few = masks & (rng.random((1, len(matrix))) < 0.1)
         self._asked = [(mask, nearest(self._queries, matrix, 10, mask).rows) for mask in (masks, few)]
 
