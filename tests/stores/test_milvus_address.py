@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from histoseek.errors import InputError
+from histoseek.errors import InputError, MissingExtraError
+from histoseek.index import Index
 from histoseek.stores.milvus_address import MilvusAddress
 
 
@@ -105,3 +108,9 @@ def test_tls_files_go_together_and_never_with_an_open_connection(
     (folder / "key").unlink()
     with pytest.raises(InputError, match=r"HISTOSEEK_MILVUS_KEY names .*no file"):
         MilvusAddress.parse("milvus+https://host:1/tiles").client_options()
+
+
+def test_without_the_extra_a_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'histoseek\[cluster\]'"):
+        Index.open("milvus://127.0.0.1:1/x")

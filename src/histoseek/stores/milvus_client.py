@@ -48,9 +48,11 @@ def asking(address: MilvusAddress) -> Iterator[None]:
 
     Raises:
         InputError: Milvus did not answer, or refused.
+        MissingExtraError: pymilvus is not installed.
     """
-    import grpc
-    from pymilvus.exceptions import MilvusException
+    with needs_extra("cluster"):
+        import grpc
+        from pymilvus.exceptions import MilvusException
 
     try:
         yield
