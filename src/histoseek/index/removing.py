@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from histoseek.errors import InputError
 from histoseek.index.upkeep import note_contents
+from histoseek.items.filters import text_literal
 
 if TYPE_CHECKING:
     from histoseek.index.index import Index
@@ -63,8 +64,7 @@ def _ids_served(server: MilvusStore, removal: Removal) -> list[str]:
     ids: set[str] = set()
     for column, names in _asked(removal).items():
         for name in names:
-            quoted = name.replace("'", "''")
-            found = server.ids(f"{column} = '{quoted}'")
+            found = server.ids(f"{column} = {text_literal(name)}")
             if not found:
                 raise InputError(f"{server.address} holds no {NOUNS[column]} {name!r}; nothing was removed")
             ids.update(found)

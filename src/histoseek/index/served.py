@@ -15,6 +15,7 @@ from histoseek.index.about import About
 from histoseek.index.query import Rules
 from histoseek.index.selecting import within_quotas
 from histoseek.items import sha256_of
+from histoseek.items.filters import text_literal
 from histoseek.stores import VECTOR
 from histoseek.stores.milvus import MilvusStore
 from histoseek.stores.milvus_address import MilvusAddress
@@ -83,20 +84,16 @@ def get_named(store: MilvusStore, names: Sequence[str]) -> pa.Table:
 def get_of_file(store: MilvusStore, root: Path, file: Path) -> pa.Table:
     """Items that are cut from a file or from a copy of it, known by the same marks as in an index folder."""
     target = file.resolve()
-    terms = [f"(sha256 IS NULL AND slide = {_text(target.stem)})"]
+    terms = [f"(sha256 IS NULL AND slide = {text_literal(target.stem)})"]
     if target.is_relative_to(root):
-        terms.append(f"path = {_text(target.relative_to(root).as_posix())}")
+        terms.append(f"path = {text_literal(target.relative_to(root).as_posix())}")
         if target.suffix.lower() == ".dcm":
-            terms.append(f"path LIKE {_text(target.parent.relative_to(root).as_posix() + '/%')}")
+            terms.append(f"path LIKE {text_literal(target.parent.relative_to(root).as_posix() + '/%')}")
     if target.is_file():
-        terms.append(f"sha256 = {_text(sha256_of(target))}")
+        terms.append(f"sha256 = {text_literal(sha256_of(target))}")
     return store.get(store.ids(" OR ".join(terms))).drop_columns([VECTOR])
 
 
 def change_notes(store: MilvusStore, **changes: Any) -> None:
     """Write some of the notes anew."""
     store.set_notes({**store.notes(), **changes})
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -65,6 +65,11 @@ def _values(values: list[Any], field: pa.Field) -> pa.Array:
         raise InputError(f"column {field.name!r} holds {field.type}, which {values!r} is not") from error
 
 
+def text_literal(text: str) -> str:
+    """A text as filters and LanceDB's conditions write it, in single quotes."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def parse_tree(where: str, columns: list[str]) -> Any:
     """Read a condition into sqlglot's tree; what it may hold is checked by `parse_filter` alone.
 

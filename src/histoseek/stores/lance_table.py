@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from histoseek.errors import DamagedError, HistoseekError
+from histoseek.items.filters import text_literal
 from histoseek.stores.fast import ROW_ID
 from histoseek.stores.store import VECTOR
 from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, wrong_rows
@@ -104,8 +105,7 @@ def column_of(table: Any, name: str) -> pa.ChunkedArray:
 
 def delete_ids(table: Any, ids: Sequence[str]) -> Any:
     """Delete rows by id, in one commit; returns what LanceDB says of it."""
-    quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in ids)
-    return table.delete(f"id IN ({quoted})")
+    return table.delete(f"id IN ({', '.join(map(text_literal, ids))})")
 
 
 def last_of_each(rows: pa.Table) -> pa.Table:

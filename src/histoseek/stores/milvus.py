@@ -18,13 +18,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoseek.errors import DamagedError, InputError
+from histoseek.stores.fast import matrix_of
 from histoseek.stores.milvus_about import create_about, read_about, write_about
 from histoseek.stores.milvus_address import MilvusAddress
 from histoseek.stores.milvus_client import ASK_S, BUILD_S, FLUSH_S, STRONG, WRITE_S, asking, connect, is_not_loaded
 from histoseek.stores.milvus_codes import ID, columns_of, quoted
 from histoseek.stores.milvus_filter import FALSE, TRUE, all_of, milvus_filter, without
 from histoseek.stores.milvus_index import create_index, create_items, fit_index, search_options
-from histoseek.stores.milvus_rows import checked_rows, dim_of, item_columns, matrix_of, table_of_rows
+from histoseek.stores.milvus_rows import checked_rows, dim_of, item_columns, table_of_rows
 from histoseek.stores.milvus_search import MAX_HITS, Search
 from histoseek.stores.store import VECTOR
 from histoseek.stores.wanted import Found, Wanted

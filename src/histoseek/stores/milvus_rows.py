@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from histoseek.errors import InputError
+from histoseek.stores.fast import matrix_of
 from histoseek.stores.milvus_codes import ID, columns_of
 from histoseek.stores.store import VECTOR
 
@@ -55,12 +55,6 @@ def checked_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
         at = int(np.argmax(~(np.abs(lengths - 1) < 1e-3)))
         raise InputError(f"the vector of item {rows[ID][at].as_py()!r} is not of unit length ({lengths[at]:.3g})")
     return rows
-
-
-def matrix_of(vectors: pa.ChunkedArray) -> NDArray[np.float32]:
-    """Vectors as a matrix `[N, D]`."""
-    flat = vectors.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, dtype=np.float32).reshape(len(vectors), vectors.type.list_size)
 
 
 def table_of_rows(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

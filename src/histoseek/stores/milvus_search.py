@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from histoseek.stores.fast import matrix_of
 from histoseek.stores.milvus_codes import ID
-from histoseek.stores.milvus_rows import matrix_of
 from histoseek.stores.store import VECTOR
 from histoseek.stores.wanted import Found
 
