@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from benchmarks import archives
 
-Answer = Callable[[int, str], NDArray[np.int64]]
 K = 11  # the question itself is among the hits of engines that cannot leave it out
 
 
@@ -27,12 +26,15 @@ def measure(engine: str, place: Path) -> dict[str, Any]:
     ask, ask_many, kinds = OPENERS[engine](place, matrix, columns, built)
     found: dict[str, Any] = dict(built)
     asked = questions["asked"]
+    vectors = np.array(matrix[asked])
+    many = np.array(matrix[np.sort(np.random.default_rng(2).choice(len(matrix), 1000, replace=False))])
+    del matrix  # its mapped pages are not the engine's memory
     for kind in kinds:
-        ask(int(asked[0]), kind)
+        ask(int(asked[0]), vectors[0], kind)
         times, hits = [], 0
-        for number, row in enumerate(asked.tolist()):
+        for number, (row, vector) in enumerate(zip(asked.tolist(), vectors, strict=True)):
             since = time.perf_counter()
-            answer = ask(row, kind)
+            answer = ask(row, vector, kind)
             times.append(time.perf_counter() - since)
             hits += len(np.intersect1d(answer[answer != row][:10], questions[kind][number]))
         found[kind] = {
@@ -40,7 +42,6 @@ def measure(engine: str, place: Path) -> dict[str, Any]:
             "p95": float(np.percentile(times, 95) * 1e3),
             "recall": hits / (10 * len(asked)),
         }
-    many = np.ascontiguousarray(matrix[np.sort(np.random.default_rng(2).choice(len(matrix), 1000, replace=False))])
     ask_many(many[:10])
     since = time.perf_counter()
     ask_many(many)
@@ -68,14 +69,13 @@ def ours(place: Path, matrix: Any, columns: Any, built: dict[str, float]) -> Any
     told = subprocess.run([sys.executable, script, "--build", place], capture_output=True, text=True, check=True)
     built["write"], built["index"] = map(float, told.stdout.split()[-2:])
     index = timed(built, "open", lambda: _opened(Index, home))
-    ids = np.array([f"bench/slide{row // archives.TILES_A_SLIDE}#{row}" for row in range(len(matrix))])
 
-    def ask(row: int, kind: str) -> NDArray[np.int64]:
+    def ask(row: int, vector: NDArray[np.float32], kind: str) -> NDArray[np.int64]:
         if kind == "patient":
-            hits = index.search(item=str(ids[row]), k=10)
+            hits = index.search(item=f"bench/slide{row // archives.TILES_A_SLIDE}#{row}", k=10)
         else:
             where = None if kind == "plain" else kind
-            hits = index.search([Example("vector", matrix[row])], k=K, where=where)
+            hits = index.search([Example("vector", vector)], k=K, where=where)
         return np.array([int(hit.item.id.rpartition("#")[2]) for hit in hits])
 
     return ask, lambda many: index.search_many(many, k=10), ("plain", "tenth", "hundredth", "patient")
@@ -127,8 +127,8 @@ def lancedb(place: Path, matrix: Any, columns: Any, built: dict[str, float]) -> 
     timed(built, "index", lambda: table.create_index(metric="cosine", index_type="IVF_RQ", **settings))
     table = timed(built, "open", lambda: lancedb.connect(str(place / "lancedb")).open_table("t"))
 
-    def ask(row: int, kind: str) -> NDArray[np.int64]:
-        query = table.search(matrix[row]).nprobes(60).refine_factor(10).select(["row"]).limit(K)
+    def ask(row: int, vector: NDArray[np.float32], kind: str) -> NDArray[np.int64]:
+        query = table.search(vector).nprobes(60).refine_factor(10).select(["row"]).limit(K)
         where = {"plain": None, "patient": f"patient != {columns['patient'][row]}"}.get(kind, f"{kind} = true")
         query = query if where is None else query.where(where, prefilter=True)
         return query.to_arrow()["row"].to_numpy()
@@ -157,8 +157,8 @@ def faiss_engine(spec: str) -> Callable[..., Any]:
         if spec.startswith("HNSW"):
             index.hnsw.efSearch = 128
 
-        def ask(row: int, kind: str) -> NDArray[np.int64]:
-            return index.search(matrix[row][None], K)[1][0]
+        def ask(row: int, vector: NDArray[np.float32], kind: str) -> NDArray[np.int64]:
+            return index.search(vector[None], K)[1][0]
 
         return ask, lambda many: index.search(many, 10), ("plain",)
 
@@ -173,8 +173,8 @@ def hnswlib_engine(place: Path, matrix: Any, columns: Any, built: dict[str, floa
     timed(built, "index", lambda: index.add_items(np.ascontiguousarray(matrix)))
     index.set_ef(128)
 
-    def ask(row: int, kind: str) -> NDArray[np.int64]:
-        return index.knn_query(matrix[row], K)[0][0].astype(np.int64)
+    def ask(row: int, vector: NDArray[np.float32], kind: str) -> NDArray[np.int64]:
+        return index.knn_query(vector, K)[0][0].astype(np.int64)
 
     return ask, lambda many: index.knn_query(many, 10), ("plain",)
 

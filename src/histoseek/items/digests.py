@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _ROWS = 65_536
 _SIDES = ("box_x", "box_y", "box_width", "box_height")
-_LETTERS: NDArray[np.uint64] = np.random.default_rng(0).integers(1, 2**64, 256, dtype=np.uint64)
+_LETTERS: NDArray[np.uint64] = np.random.PCG64(0).random_raw(256)  # raw, so that no NumPy draws other ones
 _LENGTH = np.uint64(0xD6E8FEB86659FD93)
 
 

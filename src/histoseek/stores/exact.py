@@ -59,9 +59,11 @@ def rescored(
     """
     rows = np.full((len(queries), k), -1, dtype=np.int64)
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    for at, (query, found) in enumerate(zip(queries, near, strict=True)):
-        ascending = np.sort(found)
-        exact = _cosines(query, vectors(ascending))
+    wanted = np.unique(np.concatenate(near)) if len(near) else np.empty(0, dtype=np.int64)
+    found = vectors(wanted)
+    for at, (query, mine) in enumerate(zip(queries, near, strict=True)):
+        ascending = np.sort(mine)
+        exact = _cosines(query, found[np.searchsorted(wanted, ascending)])
         best = np.argsort(-exact, kind="stable")[:k]
         rows[at, : len(best)] = ascending[best]
         scores[at, : len(best)] = exact[best]

@@ -12,6 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,7 @@ CHECKED_AT_START = 256 * 1024**2
 
 ROW_ID = "_rowid"
 _PREFIX = "fast-"
+_ASKED_AT_ONCE = 256  # queries whose candidates are read together
 _SLAB = 262_144  # rows an Arrow batch: few and long, so that taking rows stays quick
 
 
@@ -93,8 +95,19 @@ class FastCopy:
         """The `k` rows of highest cosine: by codes and their measured recall where there are codes, else exactly."""
         if self.codes is None or k > self.codes.most:
             return self.nearest(queries, k, allowed)
-        near = self.codes.near(queries, k, allowed)
-        return rescored(queries, near, self.checked, k)
+        codes, parts = self.codes, [slice(at, at + _ASKED_AT_ONCE) for at in range(0, len(queries), _ASKED_AT_ONCE)]
+
+        def near(part: slice) -> list[NDArray[np.int64]]:
+            return codes.near(queries[part], k, allowed if allowed is None or allowed.ndim == 1 else allowed[part])
+
+        if len(parts) == 1:
+            return rescored(queries, near(parts[0]), self.checked, k)
+        with ThreadPoolExecutor(1) as ahead:  # FAISS looks through codes of the next part while rows of this are read
+            found = [
+                rescored(queries[part], rows, self.checked, k)
+                for part, rows in zip(parts, ahead.map(near, parts), strict=True)
+            ]
+        return Neighbours(np.concatenate([one.rows for one in found]), np.concatenate([one.scores for one in found]))
 
     def checked(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors of some rows, each held against its checksum; raises `DamagedError` where one differs."""
@@ -109,10 +122,11 @@ class FastCopy:
         """Rows of a large matrix, read from the file: mapping a page maps its neighbours too, and memory fills up."""
         vectors = np.empty((len(rows), self._matrix.shape[1]), dtype=np.float32)
         step = vectors.strides[0]
+        room = memoryview(vectors.reshape(-1).view(np.uint8))
         with self._turn:  # a file has one place that it is read at
             for at, row in enumerate(rows.tolist()):
                 self._file.seek(self._matrix.offset + row * step)
-                self._file.readinto(vectors[at].view(np.uint8))
+                self._file.readinto(room[at * step : (at + 1) * step])
         return vectors
 
     def __del__(self) -> None:
@@ -206,13 +220,17 @@ def _write_columns(draft: Path, batches: pa.RecordBatchReader, n_rows: int, dim:
         _array(draft / "rows.npy", "<u8", (n_rows,)) as row_ids,
         _array(draft / "sums.npy", "<u8", (n_rows,)) as sums,
     ):
-        for slab in _slabs(batches):
-            matrix = matrix_of(slab[VECTOR])
-            vectors.write(np.ascontiguousarray(matrix).data)
-            row_ids.write(np.ascontiguousarray(slab[ROW_ID].to_numpy()).data)
-            sums.write(vector_sums(matrix).data)
-            for batch in slab.select([field.name for field in columns]).combine_chunks().to_batches():
-                writer.write_batch(batch)
+
+        def without_numbers() -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                matrix = matrix_of(pa.chunked_array([batch[VECTOR]]))
+                vectors.write(np.ascontiguousarray(matrix).data)
+                row_ids.write(np.ascontiguousarray(batch[ROW_ID].to_numpy()).data)
+                sums.write(vector_sums(matrix).data)
+                yield batch.select([field.name for field in columns])
+
+        for slab in _slabs(without_numbers()):
+            writer.write_table(slab.combine_chunks())
             at += slab.num_rows
     if at != n_rows:
         raise DamagedError(f"{draft.parent} gave {at} rows instead of {n_rows}; restore it from a snapshot")
@@ -226,7 +244,7 @@ def _array(path: Path, kind: str, shape: tuple[int, ...]) -> Iterator[IO[bytes]]
         yield stream
 
 
-def _slabs(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
+def _slabs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The batches joined to slabs of many rows."""
     waiting: list[pa.RecordBatch] = []
     n_waiting = 0

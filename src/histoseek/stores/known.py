@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from histoseek.items.digests import text_digests
 
 
 class KnownIds:
@@ -20,9 +21,9 @@ class KnownIds:
     def among(self, ids: Sequence[str], version: object, read: Callable[[], pa.ChunkedArray]) -> list[str]:
         """Those of `ids` that the table holds at `version`; `read` gives all its ids where somebody else wrote."""
         if self._version != version:
-            self._digests = [np.sort(_digests(name for chunk in read().chunks for name in chunk.to_pylist()))]
+            self._digests = [np.sort(text_digests(read()))]
             self._version = version
-        asked = _digests(ids)
+        asked = text_digests(pa.array(ids, pa.string()))
         held = np.zeros(len(asked), dtype=bool)
         for part in self._digests:
             at = np.searchsorted(part, asked)
@@ -32,12 +33,7 @@ class KnownIds:
 
     def add(self, ids: Sequence[str], version: object) -> None:
         """Note what this writer has just added, which made `version`."""
-        self._digests.append(np.sort(_digests(ids)))
+        self._digests.append(np.sort(text_digests(pa.array(ids, pa.string()))))
         self._version = version
         if len(self._digests) > 32:
             self._digests = [np.sort(np.concatenate(self._digests))]
-
-
-def _digests(ids: Iterable[str]) -> NDArray[np.uint64]:
-    raw = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in ids)
-    return np.frombuffer(raw, dtype=np.uint64)

@@ -67,7 +67,7 @@ def batches_of(table: Any, where: str | Path, failure: type[HistoseekError] = Da
 
     def blocks() -> Iterator[pa.RecordBatch]:
         for start in range(0, n_rows, _ROWS_A_BATCH):
-            yield from block(start, _ROWS_A_BATCH).to_batches()
+            yield from block(start, _ROWS_A_BATCH).combine_chunks().to_batches()
 
     return pa.RecordBatchReader.from_batches(block(0, 1).schema, blocks())
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from histoseek.errors import DamagedError
 from histoseek.items.files import flush_to_disk, sha256_of, written_whole
+from histoseek.stores.sums import facts_sum
 
 FOLDER = "ledger"
 _HINT = "latest_version_hint.json"  # Lance's only file that changes; it is never relied upon
@@ -58,7 +59,9 @@ class Ledger:
     def record(self, entry: Entry, files: Mapping[str, tuple[int, str]]) -> None:
         """Acknowledge a version; `files` are those that are new with it, as size and SHA-256."""
         with written_whole(self._path(entry)) as draft:
-            draft.write_text(json.dumps({"files": files}, indent=0), encoding="utf-8")
+            draft.write_text(
+                json.dumps({"files": files, "checksum": facts_sum(dict(files))}, indent=0), encoding="utf-8"
+            )
 
     def files(self) -> dict[str, tuple[int, str]]:
         """What is known of all files: size and SHA-256 by their path inside the table's folder."""
@@ -119,8 +122,10 @@ class Ledger:
 
 def _files_in(path: Path) -> dict[str, tuple[int, str]]:
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return {str(name): (int(size), str(digest)) for name, (size, digest) in kept.items()}
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["checksum"] != facts_sum(kept["files"]):
+            raise ValueError("its checksum differs")
+        return {name: (size, digest) for name, (size, digest) in kept["files"].items()}
     except FileNotFoundError:  # merged meanwhile into the newest one, which is read last
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

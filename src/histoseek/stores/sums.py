@@ -1,7 +1,8 @@
 """Checksums of rows: what tells a flipped bit from what was stored.
 
 Multilinear hashing (Carter and Wegman 1979): every 32-bit word of a row times its own odd 64-bit number, summed modulo
-2^64. A single flipped bit always changes the sum; other damage goes unseen once in about 2^32 rows.
+2^64. A single flipped bit always changes the sum; other damage goes unseen once in about 2^32 rows. Text counts by its
+digest, a polynomial that a flipped bit changes as well.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from histoseek.items.digests import text_digests
+
 Sums = NDArray[np.uint64]
 
 VECTOR_SUM, ITEM_SUM = "_vector_sum", "_item_sum"
 """The table's columns that hold the checksums."""
 
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 1024
 
 
 def with_sums(rows: pa.Table, vector: str) -> pa.Table:
@@ -50,7 +53,7 @@ def vector_sums(vectors: NDArray[np.float32]) -> Sums:
     sums = np.empty(len(words), dtype=np.uint64)
     for start in range(0, len(words), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
-        sums[part] = (words[part] * factors).sum(axis=1, dtype=np.uint64)
+        sums[part] = np.einsum("ij,j->i", words[part], factors)
     return sums
 
 
@@ -78,9 +81,8 @@ def _column_sums(column: pa.Array) -> Sums:
     if pa.types.is_primitive(column.type) and not pa.types.is_boolean(column.type):
         return _number_sums(column)
     words = pc.dictionary_encode(column.cast(pa.string()))
-    known = np.array([_number(word) for word in words.dictionary.to_pylist()], dtype=np.uint64)
-    places = words.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
-    sums: Sums = np.append(known, np.uint64(_number("\0 NULL"))).take(places)
+    known = np.append(text_digests(words.dictionary), np.uint64(_number("\0 NULL")))
+    sums: Sums = known.take(words.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False))
     return sums
 
 
@@ -100,5 +102,5 @@ def _number(text: str) -> int:
 @cache
 def _factors(n: int) -> Sums:
     """`n` odd numbers, the same on every machine."""
-    drawn = np.random.Generator(np.random.PCG64(0x4853)).integers(0, 2**64, n, dtype=np.uint64)
+    drawn: Sums = np.random.PCG64(0x4853).random_raw(n)
     return drawn | np.uint64(1)
