@@ -175,14 +175,19 @@ class Index:
         asked += [Example(kind, value, mpp=mpp) for kind, value in given if value is not None]
         if not asked:
             raise InputError("nothing is asked: give an image, a text, the id of an item, or a region of a slide")
-        kept = Rules(**rules)
+        Rules(**rules)  # a wrong one is told before anything is embedded
         self.refresh()
-        found, scores = self._find(self.vector_of(asked), kept, items_in_query(self, asked, kept.exclude_group))
+        return self.answer(self.vector_of(asked), asked, **rules)
+
+    def answer(self, vector: NDArray[np.float32], examples: Sequence[Example], **rules: Unpack[RuleOptions]) -> Hits:
+        """Find the items nearest to a unit vector `[D]`; the rules treat `examples` as what it was made of."""
+        kept = Rules(**rules)
+        found, scores = self._find(vector, kept, items_in_query(self, examples, kept.exclude_group))
         hits = [
             Hit(rank, float(score), item_of(row))
             for rank, (row, score) in enumerate(zip(found.to_pylist(), scores, strict=True), 1)
         ]
-        return Hits(tuple(hits), self.root, _asked(asked, kept))
+        return Hits(tuple(hits), self.root, _asked(examples, kept))
 
     def search_many(
         self, vectors: NDArray[np.float32], items: Sequence[str] | None = None, **rules: Unpack[RuleOptions]

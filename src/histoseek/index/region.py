@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from histoseek.errors import InputError
+from histoseek.errors import InputError, needs_extra
 from histoseek.imaging import Reader, open_slide
 from histoseek.items import Box
 
@@ -22,17 +22,21 @@ _FORM = "SLIDE:X,Y,WIDTH,HEIGHT in level-0 pixels, the same with um behind it, o
 
 @dataclass(frozen=True)
 class Region:
-    """Part of a slide: a rectangle (x, y, width, height), or a GeoJSON file with its outline in level-0 pixels.
+    """Part of a slide: a rectangle (x, y, width, height), or its outline in level-0 pixels.
 
-    The rectangle is in level-0 pixels, or with `in_um` in µm from the slide's top left corner.
+    The rectangle is in level-0 pixels, or with `in_um` in µm from the slide's top left corner. The outline is a GeoJSON
+    file, or the `corners` (x, y) of a polygon.
     """
 
     slide: Path
     rectangle: tuple[float, float, float, float] | None = None
     outline: Path | None = None
     in_um: bool = False
+    corners: tuple[tuple[float, float], ...] | None = None
 
     def __str__(self) -> str:
+        if self.corners is not None:
+            return f"{self.slide}:a polygon of {len(self.corners)} corners"
         if self.rectangle is None:
             return f"{self.slide}:{self.outline}"
         return f"{self.slide}:{','.join(f'{number:g}' for number in self.rectangle)}{'um' if self.in_um else ''}"
@@ -109,10 +113,8 @@ def _placed(region: Region, image: Reader, mpp: float) -> Placed:
         scale = 1 / mpp if region.in_um else 1.0
         x, y, width, height = (round(number * scale) for number in region.rectangle)
         box = Box(x, y, max(1, width), max(1, height))
-    elif region.outline is not None:
-        from histoseek.datasets.annotations import read_polygon  # loads shapely, of the extra `slides`
-
-        shape = read_polygon(region.outline, region.slide)
+    elif region.outline is not None or region.corners is not None:
+        shape = _shape_of(region)
         left, top, right, bottom = shape.bounds
         x, y = max(0, math.floor(left)), max(0, math.floor(top))
         box = Box(x, y, math.ceil(min(right, image.size[0])) - x, math.ceil(min(bottom, image.size[1])) - y)
@@ -125,6 +127,20 @@ def _placed(region: Region, image: Reader, mpp: float) -> Placed:
             f"the region {region} does not lie inside the slide, which is {image.size[0]} × {image.size[1]} pixels"
         )
     return Placed(image, mpp, box, covered)
+
+
+def _shape_of(region: Region) -> Any:
+    """The outline of a region as a shape, in level-0 pixels."""
+    if region.outline is not None:
+        from histoseek.datasets.annotations import read_polygon  # loads shapely, of the extra `slides`
+
+        return read_polygon(region.outline, region.slide)
+    with needs_extra("slides"):
+        import shapely
+    shape = shapely.make_valid(shapely.Polygon(region.corners))  # drawn by hand, a line may cross itself
+    if shape.area <= 0:
+        raise InputError(f"the region {region} has no area")
+    return shape
 
 
 def _coverage_by(shape: Any) -> Callable[[list[Box]], NDArray[np.float64]]:

@@ -1,0 +1,272 @@
+"""An index as the server shows it: items, slides and patients under opaque names, and questions answered."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from histoseek.errors import HistoseekError
+from histoseek.index import Example, Hits, Index, Region, RuleOptions
+from histoseek.items import Item, inside_root, item_of
+from histoseek.items.filters import text_literal
+from histoseek.web.catalogue import Catalogue
+from histoseek.web.columns import where_of
+from histoseek.web.problems import CannotAnswer, UnknownId, problem_of
+from histoseek.web.pseudonyms import Pseudonyms
+from histoseek.web.schemas import (
+    ColumnOut,
+    ExampleIn,
+    ItemExample,
+    PolygonIn,
+    RectangleIn,
+    SearchIn,
+    TextExample,
+    VectorExample,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from histoseek.index.view import View
+
+MOST_VIEWS = 400
+"""A region that takes the encoder more views than this is refused: it would keep all others waiting."""
+
+
+@dataclass(frozen=True)
+class SlideEntry:
+    """A file of the archive that can be looked at: `path` is where it lies, `source` the same as items name it."""
+
+    id: str
+    path: Path
+    source: str
+    name: str
+    mpp: float | None
+    n_items: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hits with the unit vector `[D]` that found them, in the version of the archive that was searched."""
+
+    hits: Hits
+    vector: NDArray[np.float32]
+    version: str
+
+
+class Archive:
+    """An index as the server shows it: items, slides and patients under opaque names.
+
+    Each request sees one version of the archive, whatever others write meanwhile. `encoding` is entered around each
+    piece of work of the encoder, and keeps a bounded number of them waiting.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        secret: bytes,
+        *,
+        keep_names: bool = False,
+        encoding: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.index = index
+        self.keep_names = keep_names
+        self.has_map = False
+        self._names = Pseudonyms(secret, keep_names=keep_names)
+        self._encoding = encoding
+        self._lock = threading.Lock()
+        self._seen: tuple[View, Catalogue] | None = None
+
+    def now(self) -> Index:
+        """The archive as it is now, to be used for one request: what others write does not change it."""
+        with self._lock:
+            self.index.refresh()
+            _ = self.index.view
+            return copy.copy(self.index)
+
+    @property
+    def version(self) -> str:
+        """The version of the archive now."""
+        return version_of(self.now())
+
+    def columns(self) -> list[ColumnOut]:
+        """The columns that may be shown and filtered by."""
+        return self._catalogue(self.now()).columns
+
+    def column_names(self) -> frozenset[str]:
+        """Their names."""
+        return frozenset(column.name for column in self.columns())
+
+    def item_id(self, item: Item) -> str:
+        """The opaque id of an item, the same on every start."""
+        return self._names.id_of("item", item.id)
+
+    def item(self, opaque: str) -> Item:
+        """The item that goes by an id; raises `UnknownId`."""
+        index = self.now()
+        row = self._catalogue(index).items.row(opaque)
+        if row is None:
+            raise UnknownId("item")
+        return item_of(index.rows.items.slice(row, 1).to_pylist()[0])
+
+    def slide_id(self, path: str) -> str:
+        """The opaque id of a slide, by the path that items name it by."""
+        return self._names.id_of("slide", path)
+
+    def slide(self, opaque: str) -> SlideEntry:
+        """The slide, or other file of the archive, that goes by an id; raises `UnknownId`."""
+        index = self.now()
+        source = self._catalogue(index).paths.name(opaque)
+        if source is None:
+            raise UnknownId("slide")
+        items = index.rows.items.select(["path", "slide", "mpp"])
+        own = items.filter(pc.equal(items["path"], source))
+        return self._entry(index, source, own["slide"][0].as_py(), own["mpp"][0].as_py(), own.num_rows)
+
+    def slides(self) -> list[SlideEntry]:
+        """The slides: those files that items are boxes in, and that are there."""
+        index = self.now()
+        entries = [self._entry(index, *told) for told in self._catalogue(index).slides]
+        return sorted((entry for entry in entries if entry.path.exists()), key=lambda entry: entry.name)
+
+    def slide_name(self, item: Item) -> str:
+        """What the slide of an item is called; where no slide is known, its picture stands for it."""
+        return self._names.slide(item.slide if item.slide is not None else item.path)
+
+    def patient_name(self, item: Item) -> str | None:
+        """What the patient of an item is called; None where none is known, so that the item stands for itself."""
+        return None if item.group_source in ("", "image") else self._names.patient(item.group)
+
+    def examples(self, asked: Sequence[ExampleIn]) -> list[Example]:
+        """Examples by opaque ids as examples of the index.
+
+        Raises:
+            UnknownId: an item or a slide is not there.
+            CannotAnswer: a region is too large.
+        """
+        return [self._example(one) for one in asked]
+
+    def rules(self, asked: SearchIn) -> RuleOptions:
+        """The rules of a question, its filters as a condition; raises `CannotAnswer` for an unknown column."""
+        return {
+            "k": asked.k,
+            "where": where_of(asked.filters, self.columns()),
+            "exclude_group": asked.exclude_group,
+            "per_slide": asked.per_slide,
+            "collapse": asked.collapse,
+            "min_score": asked.min_score,
+        }
+
+    def search(self, asked: SearchIn) -> Hits:
+        """The hits of a question; raises as `answer` does."""
+        return self.answer(asked).hits
+
+    def vector(self, asked: SearchIn) -> NDArray[np.float32]:
+        """The unit vector `[D]` of a question; raises as `answer` does."""
+        return self._vector(self.now(), self.examples(asked.examples))
+
+    def answer(self, asked: SearchIn, picture: Example | None = None, digest: str | None = None) -> Answer:
+        """Hits, vector and version of a question, and of an uploaded `picture` with it.
+
+        `digest` is the SHA-256 of the upload's bytes: where the archive holds the very file, its patient is left out
+        like that of an item.
+
+        Raises:
+            Problem: what is asked is not there, or cannot be answered.
+        """
+        index = self.now()
+        examples = [*self.examples(asked.examples), *([picture] if picture is not None else [])]
+        rules = self.rules(asked)
+        if digest is not None and asked.exclude_group:
+            rules["where"] = _without_groups(rules.get("where"), self._groups_of_file(index, digest))
+        vector = self._vector(index, examples)
+        try:
+            hits = index.answer(vector, examples if picture is None else examples[:-1], **rules)
+        except HistoseekError as error:
+            raise problem_of(error) from error
+        return Answer(replace(hits, query={}), vector, version_of(index))
+
+    def _vector(self, index: Index, examples: Sequence[Example]) -> NDArray[np.float32]:
+        if not examples:
+            raise CannotAnswer("nothing is asked: give an item, a vector, words, or a region of a slide")
+        needs_encoder = any(one.kind in ("text", "region", "image") for one in examples)
+        try:
+            with self._encoding() if needs_encoder else nullcontext():
+                return index.vector_of(examples)
+        except HistoseekError as error:
+            raise problem_of(error) from error
+
+    def _example(self, asked: ExampleIn) -> Example:
+        if asked.weight == 0:
+            raise CannotAnswer("the weight of an example must be a number other than 0")
+        if isinstance(asked, ItemExample):
+            return Example("item", self.item(asked.item).id, asked.weight)
+        if isinstance(asked, VectorExample):
+            return Example("vector", asked.vector, asked.weight)
+        if isinstance(asked, TextExample):
+            return Example("text", asked.text, asked.weight)
+        return Example("region", self._region(asked.region), asked.weight)
+
+    def _region(self, asked: RectangleIn | PolygonIn) -> Region:
+        slide = self.slide(asked.slide)
+        if isinstance(asked, PolygonIn):
+            corners = tuple((float(x), float(y)) for x, y in asked.polygon)
+            across, down = (np.ptp([corner[side] for corner in corners]) for side in (0, 1))
+            region = Region(slide.path, corners=corners)
+        else:
+            across, down = asked.width, asked.height
+            region = Region(slide.path, (asked.x, asked.y, asked.width, asked.height))
+        view = self.index.about.fingerprint.preprocessing
+        side = view.view_px * (view.mpp / slide.mpp if view.mpp and slide.mpp else 1.0)
+        if across * down > MOST_VIEWS * side * side:
+            raise CannotAnswer("the region is too large for one question; draw a smaller one")
+        return region
+
+    def _catalogue(self, index: Index) -> Catalogue:
+        view = index.view
+        with self._lock:
+            if self._seen is None or self._seen[0] is not view:
+                self._seen = (view, Catalogue(view.rows.items, self._names))
+            return self._seen[1]
+
+    def _entry(self, index: Index, source: str, slide: str | None, mpp: float | None, n_items: int) -> SlideEntry:
+        return SlideEntry(
+            id=self.slide_id(source),
+            path=inside_root(index.root, Item(id=source, path=source)),
+            source=source,
+            name=self._names.slide(slide if slide is not None else source),
+            mpp=mpp,
+            n_items=n_items,
+        )
+
+    def _groups_of_file(self, index: Index, digest: str) -> list[str]:
+        items = index.rows.items
+        own = items["group"].filter(pc.equal(items["sha256"], digest).fill_null(False))
+        groups: list[str] = pc.unique(own).drop_null().to_pylist()
+        return groups
+
+
+def version_of(index: Index) -> str:
+    """The version of an archive that a request saw."""
+    return str(index.rows.version)
+
+
+def digest_of(vector: NDArray[np.float32]) -> str:
+    """The digest of a query's vector: 96 bits in 16 characters, of the form of all ids here."""
+    return base64.urlsafe_b64encode(blake2b(vector.astype("<f4").tobytes(), digest_size=12).digest()).decode()
+
+
+def _without_groups(where: str | None, groups: Sequence[str]) -> str | None:
+    terms = [f'"group" != {text_literal(group)}' for group in groups]
+    return " AND ".join([*([where] if where else []), *terms]) or None

@@ -1,0 +1,55 @@
+"""How a server is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MEBIBYTE = 1024**2
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server takes at once, and one client in a while.
+
+    A client is a key, or an address where no key is needed. `asks_per_s` and `asks_at_once` count questions, exports
+    and uploads (a token bucket: so many at once, then so many a second); `looks_per_s` and `looks_at_once` everything
+    else, tiles above all. One piece of work of the encoder runs at a time, and `encoding_waits` others may wait.
+    """
+
+    upload_bytes: int = 20 * MEBIBYTE
+    upload_pixels: int = 50_000_000
+    body_bytes: int = 4 * MEBIBYTE
+    receive_s: float = 60.0
+    decode_s: float = 20.0
+    decode_bytes: int = 1536 * MEBIBYTE
+    asks_per_s: float = 40.0
+    asks_at_once: int = 200
+    looks_per_s: float = 400.0
+    looks_at_once: int = 2000
+    failures_at_once: int = 10
+    failures_per_s: float = 0.2
+    at_once: int = 256
+    encoding_waits: int = 16
+    batch_lines: int = 256
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `histoseek serve` is told.
+
+    Without `api_key_file` the server listens on loopback only, and whoever reaches it may do everything. `report` is a
+    report folder of an evaluation of the same index. `allow_hosts` are names beyond `host` that clients may call it by.
+    `audit_log` is written beside the index, or into the cache where that is read-only, unless it is given.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    api_key_file: Path | None = None
+    report: Path | None = None
+    keep_names: bool = False
+    allow_hosts: tuple[str, ...] = ()
+    audit_log: Path | None = None
+    metrics: bool = False
+    limits: Limits = field(default_factory=Limits)
