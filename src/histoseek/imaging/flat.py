@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 import warnings
@@ -126,6 +127,24 @@ def open_flat(path: str | Path, max_pixels: int = MAX_PIXELS) -> FlatImage:
     except TROUBLE as error:
         raise ImageError(f"{source} cannot be read: {_reason(error)}") from error
     return _within_limits(image, str(source), max_pixels)
+
+
+def flat_of_bytes(data: bytes, kind: str, max_pixels: int = MAX_PIXELS, name: str = "the picture") -> FlatImage:
+    """Open a picture from its bytes by the decoder of one of `FORMATS` alone; its header is read only.
+
+    Raises:
+        ImageError: it is none of that format, unreadable, or has more than `max_pixels` pixels.
+    """
+    try:
+        with unwarned():
+            image = Image.open(io.BytesIO(data), formats=(kind,))
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is no {kind} that can be read") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(_too_large(name, max_pixels, "far too many")) from error
+    except TROUBLE as error:
+        raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
+    return _within_limits(image, name, max_pixels)
 
 
 def image_of(image: Image.Image, name: str = "the image", max_pixels: int = MAX_PIXELS) -> FlatImage:

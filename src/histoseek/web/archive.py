@@ -20,6 +20,7 @@ from histoseek.errors import HistoseekError
 from histoseek.index import Example, Hits, Index, Region, RuleOptions
 from histoseek.items import Item, inside_root, item_of
 from histoseek.items.filters import text_literal
+from histoseek.web.audit import note_asked
 from histoseek.web.catalogue import Catalogue
 from histoseek.web.columns import where_of
 from histoseek.web.problems import CannotAnswer, UnknownId, problem_of
@@ -30,6 +31,7 @@ from histoseek.web.schemas import (
     ItemExample,
     PolygonIn,
     RectangleIn,
+    RegionExample,
     SearchIn,
     TextExample,
     VectorExample,
@@ -38,6 +40,8 @@ from histoseek.web.schemas import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from histoseek.evaluation import Calibration
+    from histoseek.index.about import About
     from histoseek.index.view import View
 
 MOST_VIEWS = 400
@@ -58,11 +62,28 @@ class SlideEntry:
 
 @dataclass(frozen=True)
 class Answer:
-    """Hits with the unit vector `[D]` that found them, in the version of the archive that was searched."""
+    """Hits with the unit vector `[D]` that found them, in the version of the archive that was searched.
+
+    `is_comparable` says whether their scores are on the scale of one picture with another: those of words are not, nor
+    are those of examples that push away.
+    """
 
     hits: Hits
     vector: NDArray[np.float32]
     version: str
+    is_comparable: bool
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one version of an archive holds."""
+
+    about: About
+    version: str
+    n_items: int
+    n_slides: int
+    n_patients: int
+    columns: Sequence[ColumnOut]
 
 
 class Archive:
@@ -83,6 +104,7 @@ class Archive:
         self.index = index
         self.keep_names = keep_names
         self.has_map = False
+        self.calibration: Calibration | None = None
         self._names = Pseudonyms(secret, keep_names=keep_names)
         self._encoding = encoding
         self._lock = threading.Lock()
@@ -99,6 +121,12 @@ class Archive:
     def version(self) -> str:
         """The version of the archive now."""
         return version_of(self.now())
+
+    def told(self) -> Told:
+        """What the archive holds now."""
+        index = self.now()
+        seen = self._catalogue(index)
+        return Told(index.about, version_of(index), len(index), seen.n_slides, seen.n_patients, seen.columns)
 
     def columns(self) -> list[ColumnOut]:
         """The columns that may be shown and filtered by."""
@@ -174,7 +202,10 @@ class Archive:
 
     def vector(self, asked: SearchIn) -> NDArray[np.float32]:
         """The unit vector `[D]` of a question; raises as `answer` does."""
-        return self._vector(self.now(), self.examples(asked.examples))
+        index = self.now()
+        vector = self._vector(index, self.examples(asked.examples))
+        self._note(index, asked, vector)
+        return vector
 
     def answer(self, asked: SearchIn, picture: Example | None = None, digest: str | None = None) -> Answer:
         """Hits, vector and version of a question, and of an uploaded `picture` with it.
@@ -195,7 +226,16 @@ class Archive:
             hits = index.answer(vector, examples if picture is None else examples[:-1], **rules)
         except HistoseekError as error:
             raise problem_of(error) from error
-        return Answer(replace(hits, query={}), vector, version_of(index))
+        self._note(index, asked, vector)
+        note_asked(k=asked.k, shown=[self.item_id(hit.item) for hit in hits])
+        is_comparable = all(one.kind != "text" and one.weight > 0 for one in examples)
+        return Answer(replace(hits, query={}), vector, version_of(index), is_comparable)
+
+    def _note(self, index: Index, asked: SearchIn, vector: NDArray[np.float32]) -> None:
+        """Tell the audit log what was asked: ids of the server's own making and a digest, never words or pixels."""
+        items = [one.item for one in asked.examples if isinstance(one, ItemExample)]
+        slides = [one.region.slide for one in asked.examples if isinstance(one, RegionExample)]
+        note_asked(ids=[*items, *slides], query=digest_of(vector), index=version_of(index))
 
     def _vector(self, index: Index, examples: Sequence[Example]) -> NDArray[np.float32]:
         if not examples:
@@ -216,9 +256,15 @@ class Archive:
             return Example("vector", asked.vector, asked.weight)
         if isinstance(asked, TextExample):
             return Example("text", asked.text, asked.weight)
-        return Example("region", self._region(asked.region), asked.weight)
+        return Example("region", self.region(asked.region)[0], asked.weight)
 
-    def _region(self, asked: RectangleIn | PolygonIn) -> Region:
+    def region(self, asked: RectangleIn | PolygonIn) -> tuple[Region, float | None]:
+        """A part of a slide by the slide's opaque id, and the slide's µm per pixel as far as it is known.
+
+        Raises:
+            UnknownId: the slide is not there.
+            CannotAnswer: the part is too large for one question.
+        """
         slide = self.slide(asked.slide)
         if isinstance(asked, PolygonIn):
             corners = tuple((float(x), float(y)) for x, y in asked.polygon)
@@ -231,7 +277,7 @@ class Archive:
         side = view.view_px * (view.mpp / slide.mpp if view.mpp and slide.mpp else 1.0)
         if across * down > MOST_VIEWS * side * side:
             raise CannotAnswer("the region is too large for one question; draw a smaller one")
-        return region
+        return region, slide.mpp
 
     def _catalogue(self, index: Index) -> Catalogue:
         view = index.view

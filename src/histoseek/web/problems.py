@@ -46,7 +46,7 @@ class UnknownId(Problem):
     status = 404
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"the archive has no such {what}; take ids from the answers of this server")
+        super().__init__(f"there is no such {what}; take ids from the answers of this server")
 
 
 class KeyNeeded(Problem):

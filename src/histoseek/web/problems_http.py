@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +12,9 @@ from starlette.exceptions import HTTPException
 
 from histoseek.errors import HistoseekError
 from histoseek.web.problems import Problem, UnknownId, body_of, problem_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TYPE = "application/problem+json"
 _LOG = logging.getLogger("histoseek.web")
@@ -29,10 +32,47 @@ def add_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
+class Faults:
+    """The last resort: what the parts around the routes refuse becomes a problem, and a bug one without its details."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        has_begun = False
+
+        async def send_seen(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_seen)
+        except Problem as problem:
+            if has_begun:
+                raise
+            await problem_answer(problem)(scope, receive, send)
+        except Exception:
+            if has_begun:
+                raise
+            _LOG.exception("a fault while answering %s %s", scope["method"], _route_of(scope))
+            detail = "the server met a fault of its own; whoever runs it finds more in its log"
+            await JSONResponse(body_of(500, detail), 500, media_type=TYPE)(scope, receive, send)
+
+
+def _route_of(scope: Scope) -> str:
+    """The route that a request took, which unlike its path holds nothing that the client wrote."""
+    return str(getattr(scope.get("route"), "path", "no route"))
+
+
 async def _foreseen(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HistoseekError)  # noqa: S101 - registered for it alone
     if not isinstance(error, Problem):
-        _LOG.warning("%s %s: %s", request.method, request.scope.get("route"), error)
+        _LOG.warning("%s %s: %s", request.method, _route_of(request.scope), error)
     return problem_answer(problem_of(error))
 
 

@@ -1,0 +1,139 @@
+"""Searching with an uploaded picture: it is held in memory, decoded elsewhere, embedded and forgotten."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from histoseek.imaging.quality import why_blank
+from histoseek.index import Example
+from histoseek.items import MPP_RANGE
+from histoseek.web.archive import Archive
+from histoseek.web.asking import answer_out
+from histoseek.web.decoding import Decoder
+from histoseek.web.limits import Turnstile
+from histoseek.web.problems import Problem, TooLarge
+from histoseek.web.schemas import SearchIn, SearchOut
+from histoseek.web.settings import Limits
+
+_ASKED = TypeAdapter(SearchIn)
+FIELDS = ("picture", "mpp", "asked")
+FORM = {
+    "type": "object",
+    "required": ["picture"],
+    "additionalProperties": False,
+    "properties": {
+        "picture": {"type": "string", "format": "binary", "description": "JPEG, PNG, TIFF, WebP or BMP."},
+        "mpp": {
+            "type": "number",
+            "minimum": MPP_RANGE[0],
+            "maximum": MPP_RANGE[1],
+            "description": "µm per pixel of the picture; without it, what the file states.",
+        },
+        "asked": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "The rest of the question, as the body of /search; its examples may be empty.",
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What came in: the bytes of a picture, its stated scale, and the rest of the question."""
+
+    data: bytes
+    mpp: float | None
+    asked: SearchIn
+
+
+class InMemory(MultiPartParser):
+    """Starlette's parser, which would otherwise put parts of more than a megabyte into temporary files."""
+
+    spool_max_size = 1 << 40
+
+
+def router(archive: Archive, decoder: Decoder, limits: Limits) -> APIRouter:
+    """The routes of this file."""
+    routes = APIRouter(tags=["search"])
+    line = Turnstile(1, limits.encoding_waits)
+    body = {"content": {"multipart/form-data": {"schema": FORM}}, "required": True}
+
+    @routes.post("/search/image", openapi_extra={"requestBody": body})
+    async def search_image(request: Request) -> SearchOut:
+        """Find what looks like an uploaded picture, and like other examples with it."""
+        upload = await _received(request, limits)
+        return await run_in_threadpool(_answered, archive, decoder, line, upload)
+
+    return routes
+
+
+def _answered(archive: Archive, decoder: Decoder, line: Turnstile, upload: Upload) -> SearchOut:
+    since = time.perf_counter()
+    with line():
+        decoded = decoder.decode(upload.data)
+    mpp = upload.mpp if upload.mpp is not None else decoded.mpp
+    warnings = []
+    blank = why_blank(decoded.pixels)
+    if blank is not None:
+        warnings.append(f"This picture looks blank: {blank}.")
+    if mpp is None:
+        warnings.append("The scale of this picture is unknown, so it was fitted whole; state its µm per pixel.")
+    picture = Example("image", decoded.pixels, mpp=mpp)
+    answer = archive.answer(upload.asked, picture, sha256(upload.data).hexdigest())
+    return answer_out(archive, answer, since, warnings)
+
+
+async def _received(request: Request, limits: Limits) -> Upload:
+    """Take a form apart as it comes in; raises `Problem` where it is not as it should be."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise Problem("send the picture as multipart/form-data, in the field picture")
+    parser = InMemory(request.headers, request.stream(), max_files=1, max_fields=2, max_part_size=limits.body_bytes)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+        raise Problem("the form cannot be read; send picture, mpp and asked as multipart/form-data") from error
+    try:
+        if unknown := sorted(set(form) - set(FIELDS)):
+            raise Problem(f"the form has the unknown field {unknown[0][:40]!r}; it holds {', '.join(FIELDS)}")
+        picture = form.get("picture")
+        if not isinstance(picture, UploadFile):
+            raise Problem("the form has no file in its field picture")
+        if (picture.size or 0) > limits.upload_bytes:
+            raise TooLarge(f"the picture has more than {limits.upload_bytes / 1024**2:.0f} MB, which is the limit here")
+        return Upload(await picture.read(), _mpp_of(form.get("mpp")), _asked_of(form.get("asked")))
+    finally:
+        await form.close()
+
+
+def _mpp_of(given: Any) -> float | None:
+    if given is None or given == "":
+        return None
+    try:
+        mpp = float(given)
+    except (TypeError, ValueError):
+        mpp = 0.0
+    if not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
+        raise Problem(f"mpp: it should be a number of µm per pixel between {MPP_RANGE[0]:g} and {MPP_RANGE[1]:g}")
+    return mpp
+
+
+def _asked_of(given: Any) -> SearchIn:
+    if given is None or given == "":
+        return SearchIn()
+    try:
+        return _ASKED.validate_json(given if isinstance(given, str) else "")
+    except ValidationError as error:
+        found: list[Any] = json.loads(error.json(include_url=False, include_context=False))
+        raise RequestValidationError([{**found[0], "loc": ("asked", *found[0]["loc"])}]) from error
