@@ -7,6 +7,7 @@ import sys
 import typer
 
 from histoseek.cli import (
+    audit,
     compare,
     demo,
     doctor,
@@ -17,9 +18,11 @@ from histoseek.cli import (
     import_features,
     index,
     info,
+    keys,
     phi_scan,
     prepare,
     search,
+    serve,
     train,
 )
 from histoseek.cli.output import note
@@ -29,7 +32,7 @@ BUG = 3
 
 app = typer.Typer(
     name="histoseek",
-    help="Retrieval for archives of tissue images: prepare, index, search, evaluate. Research use only, never a "
+    help="Retrieval for archives of tissue images: prepare, index, search, serve, evaluate. Research use only, never a "
     "diagnosis.\n\nExit codes: 0 fine, 1 some items were skipped, 2 wrong usage or input, 4 damaged data.",
     no_args_is_help=True,
     add_completion=False,
@@ -47,6 +50,9 @@ export.add_to(app)
 phi_scan.add_to(app)
 evaluate.add_to(app)
 compare.add_to(app)
+serve.add_to(app)
+keys.add_to(app)
+audit.add_to(app)
 encoders.add_to(app)
 info.add_to(app)
 doctor.add_to(app)

@@ -1,4 +1,4 @@
-"""histoseek search INDEX (--image F | --text T | --item ID | --region R | --slide S | --case C) ... [-k] [--where]."""
+"""histoseek search INDEX (--image | --text | --item | --region | --slide | --case | --session) ... [-k] [--where]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from histoseek.cli.slide_search import show_wholes
 from histoseek.errors import InputError
 
 if TYPE_CHECKING:
-    from histoseek.index import Hits, RuleOptions, Vote
+    from histoseek.index import Hits, Index, RuleOptions, Vote
 
 KINDS = ("--image", "--text", "--item", "--region")
 COLUMNS = ["rank", "score", "label", "group", "id"]
@@ -70,6 +70,7 @@ def search(
     ] = None,
     slide: Annotated[str | None, typer.Option(help="Which slides resemble this one of the archive?")] = None,
     case: Annotated[str | None, typer.Option(help="Which patients resemble this one of the archive?")] = None,
+    session: Annotated[Path | None, typer.Option(help="Ask again what the page saved in this file.")] = None,
     minus: Annotated[bool, typer.Option("--minus", help="The next example is one to get away from.")] = False,
     weight: Annotated[float | None, typer.Option(help="Weight of the next example (1; 0.5 after --minus).")] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
@@ -92,7 +93,7 @@ def search(
 ) -> None:
     """Find the items of an archive that look like an image, words, another item or a region of a slide.
 
-    Several examples add up. With --slide or --case, find whole slides or patients.
+    Several examples add up. With --slide or --case, find whole slides or patients. --session brings its own rules.
     """
     rules: dict[str, Any] = {"k": k, "where": where, "exclude_group": exclude_group, "collapse": collapse}
     rules |= {"per_group": per_group, "per_slide": per_slide, "min_score": min_score}
@@ -101,7 +102,7 @@ def search(
     if slide is not None or case is not None:
         show_wholes(opened, (slide, case), examples, rules | {"geojson": geojson}, (as_json, csv, sheet))
         return
-    hits = opened.search(examples, **cast("RuleOptions", rules))
+    hits = opened.search(examples, **cast("RuleOptions", rules)) if session is None else _replayed(opened, session)
     for one in examples:
         _say_if_scale_unknown(one)
     show_rows(hits.rows(), as_json, [*COLUMNS, "slide", "box"] if any(hit.item.box for hit in hits) else COLUMNS)
@@ -113,6 +114,14 @@ def search(
     if sheet is not None:
         hits.sheet(sheet, *_picture(opened, examples))
         note(f"wrote {sheet}")
+
+
+def _replayed(index: Index, session: Path) -> Hits:
+    from histoseek.errors import needs_extra
+
+    with needs_extra("web"):
+        from histoseek.web.session_file import replay_session
+    return replay_session(index, session)
 
 
 def _write(hits: Hits, csv: Path | None, geojson: Path | None) -> None:

@@ -8,11 +8,13 @@ from histoseek.errors import needs_extra
 from histoseek.web.settings import Limits, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastapi import FastAPI
 
     from histoseek.index import Index
 
-__all__ = ["Limits", "Settings", "create_app"]
+__all__ = ["Limits", "Settings", "create_app", "serve"]
 
 
 def create_app(index: Index, settings: Settings | None = None) -> FastAPI:
@@ -25,3 +27,15 @@ def create_app(index: Index, settings: Settings | None = None) -> FastAPI:
     with needs_extra("web"):
         from histoseek.web import app
     return app.create_app(index, settings)
+
+
+def serve(index: Index, settings: Settings, started: Callable[[str], None]) -> None:
+    """Serve an index until the process is told to stop; `started` is told the page's address once it can be opened.
+
+    Raises:
+        MissingExtraError: the extra `web` is not installed.
+        InputError: the address is taken, or not loopback without a key file, or another setting does not fit.
+    """
+    with needs_extra("web"):
+        from histoseek.web import serving
+    serving.serve(index, settings, started)

@@ -133,10 +133,11 @@ class AuditLog:
         return len(torn)
 
 
-def verify_audit(path: Path) -> Chain:
+def verify_audit(path: Path, noted_head: str | None = None) -> Chain:
     """Follow a log from its first line to its last.
 
     A last line without an end was being written when the server died; nothing that was acknowledged is in it.
+    `noted_head` is the hash of a line that must be there, without which lines cut off the end go unseen.
 
     Raises:
         InputError: there is no such file.
@@ -145,6 +146,7 @@ def verify_audit(path: Path) -> Chain:
     if not path.is_file():
         raise InputError(f"there is no audit log {path}; histoseek serve writes one, and prints where")
     n, head, torn = 0, FIRST, 0
+    is_found = noted_head in (None, FIRST)
     with path.open("rb") as stream:
         for line in stream:
             if not line.endswith(b"\n"):
@@ -154,6 +156,9 @@ def verify_audit(path: Path) -> Chain:
             if entry["n"] != n + 1 or entry["previous"] != head:
                 raise DamagedError(f"{path}: line {n + 1} does not follow the line before it; something was taken out")
             n, head = n + 1, entry["hash"]
+            is_found = is_found or head == noted_head
+    if not is_found:
+        raise DamagedError(f"{path} holds no line with the hash {noted_head}; lines were cut off, or it is another log")
     return Chain(n, head, torn)
 
 

@@ -1,0 +1,119 @@
+"""Running the server: where it listens, how it starts, and how it ends."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from histoseek.errors import InputError
+from histoseek.index import Index
+from histoseek.web.app import create_app
+from histoseek.web.headers import ANYWHERE
+from histoseek.web.settings import LOOPBACK, Settings
+
+FIRST_PORT, PORTS_TRIED = 8000, 50
+GRACE_S = 20
+"""How long work in hand may go on once the server is told to stop."""
+
+BACKLOG = 256
+
+
+@dataclass(frozen=True)
+class Listening:
+    """An open port, and the address that people type."""
+
+    sockets: list[socket.socket]
+    url: str
+
+
+def serve(index: Index, settings: Settings, started: Callable[[str], None]) -> None:
+    """Serve an index until the process is told to stop; `started` is told the page's address once it can be opened.
+
+    Raises:
+        InputError: the address is taken, or not this machine's, or not loopback without a key file.
+    """
+    check_host(settings)
+    app = create_app(index, settings)
+    listening = listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # paths hold ids and belong into the audit log alone
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=15,
+        h11_max_incomplete_event_size=64 * 1024,
+        lifespan="on",
+        ws="none",
+    )
+    server = Announcing(config, lambda: started(listening.url))
+    for one in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended; that is no fault
+        signal.signal(one, _let_end)
+    server.run(sockets=listening.sockets)
+
+
+def check_host(settings: Settings) -> None:
+    """Refuse to listen beyond loopback without keys; raises `InputError`."""
+    if settings.host not in LOOPBACK and settings.api_key_file is None:
+        raise InputError(
+            f"--host {settings.host} lets other machines in, so it needs keys: make one with histoseek keys add FILE "
+            "--role read, and give --api-key-file FILE too"
+        )
+
+
+def listen(host: str, port: int | None) -> Listening:
+    """Open a port: the one asked for, else 8000 or the next that is free.
+
+    Raises:
+        InputError: it is taken, or the address is not this machine's.
+    """
+    tried = [port] if port is not None else list(range(FIRST_PORT, FIRST_PORT + PORTS_TRIED))
+    for one in tried:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, one, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+                0
+            ]
+        except OSError as error:
+            raise InputError(f"--host {host} is no address of this machine") from error
+        opened = socket.socket(family, socket.SOCK_STREAM)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            opened.bind(address)
+            opened.listen(BACKLOG)
+        except OSError as error:
+            opened.close()
+            if error.errno == errno.EADDRINUSE and port is None:
+                continue
+            raise InputError(f"cannot listen on {host}, port {one}: {error.strerror}; choose another --port") from error
+        return Listening([opened], url_of(host, opened.getsockname()[1]))
+    raise InputError(f"ports {tried[0]} to {tried[-1]} are all taken; choose one with --port")
+
+
+def url_of(host: str, port: int) -> str:
+    """The address that people type."""
+    shown = "127.0.0.1" if host in ANYWHERE else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}/"
+
+
+class Announcing(uvicorn.Server):
+    """A server that says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._ready()
+
+
+def _let_end(_number: int, _frame: Any) -> None:
+    """A second signal after the end is no reason to die by it."""
