@@ -46,7 +46,7 @@ def read_assets(home: Path) -> dict[str, Asset]:
     """The files below a folder that are served, by their names with forward slashes."""
     found = {}
     for path in sorted(home.rglob("*")) if home.is_dir() else ():
-        if path.is_file() and path.suffix in TYPES:
+        if path.is_file() and not path.is_symlink() and path.suffix in TYPES:
             body = path.read_bytes()
             found[path.relative_to(home).as_posix()] = Asset(
                 body, TYPES[path.suffix], f'"{sha256(body).hexdigest()[:32]}"'
