@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
-from histoseek.web.problems import TooMuch
+from histoseek.web.problems import TooLarge, TooMuch
 from histoseek.web.settings import Limits
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class BodyLimit:
         most = self._limits.upload_bytes + ENVELOPE_BYTES if scope["path"] == UPLOAD else self._limits.body_bytes
         stated = Headers(scope=scope).get("content-length", "0")
         if not stated.isascii() or not stated.isdecimal() or int(stated[:20]) > most:
-            raise _too_large(most)
+            raise TooLarge(_too_large(most))
         await self.app(scope, _counted(receive, most, self._limits.receive_s), send)
 
 
@@ -155,13 +155,12 @@ def _counted(receive: Receive, most: int, seconds: float) -> Receive:
             raise HTTPException(408, f"the request took longer than {seconds:g} s to arrive; send it again") from error
         n_bytes += len(message.get("body", b""))
         is_whole = not message.get("more_body", False)
-        if n_bytes > most:
-            raise _too_large(most)
+        if n_bytes > most:  # FastAPI, which reads some bodies, lets no other exception through than this
+            raise HTTPException(413, _too_large(most))
         return message
 
     return counted
 
 
-def _too_large(most: int) -> HTTPException:
-    """Not a `Problem`: FastAPI, which reads some bodies, lets no other exception through than its own."""
-    return HTTPException(413, f"the request is larger than {most / 1024**2:.0f} MB, which is the limit here")
+def _too_large(most: int) -> str:
+    return f"the request is larger than {most / 1024**2:.3g} MB, which is the limit here"

@@ -111,7 +111,7 @@ async def _received(request: Request, limits: Limits) -> Upload:
         if not isinstance(picture, UploadFile):
             raise Problem("the form has no file in its field picture")
         if (picture.size or 0) > limits.upload_bytes:
-            raise TooLarge(f"the picture has more than {limits.upload_bytes / 1024**2:.0f} MB, which is the limit here")
+            raise TooLarge(f"the picture has more than {limits.upload_bytes / 1024**2:.3g} MB, which is the limit here")
         return Upload(await picture.read(), _mpp_of(form.get("mpp")), _asked_of(form.get("asked")))
     finally:
         await form.close()
