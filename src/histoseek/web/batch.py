@@ -15,7 +15,7 @@ from histoseek.web.archive import Archive
 from histoseek.web.asking import answer_out
 from histoseek.web.audit import note_asked, noting
 from histoseek.web.limits import Turnstile
-from histoseek.web.problems import Problem, TooLarge, body_of, problem_of
+from histoseek.web.problems import TooLarge, body_of, problem_of
 from histoseek.web.problems_http import sentence_of
 from histoseek.web.schemas import Question
 from histoseek.web.settings import Limits
@@ -47,8 +47,6 @@ def router(archive: Archive, limits: Limits) -> APIRouter:
     async def search_batch(request: Request) -> Lines:
         """Answer questions as /search does, one a line; one that cannot be answered gives its problem in its place."""
         asked = [one for one in (await request.body()).split(b"\n") if one.strip()]
-        if not asked:
-            raise Problem("the body holds no question; send one JSON object a line, as the body of /search")
         if len(asked) > limits.batch_lines:
             raise TooLarge(f"the body holds more than {limits.batch_lines} questions; send them in several requests")
         return await run_in_threadpool(_answered, archive, line, asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from histoseek.errors import HistoseekError, InputError
+from histoseek.errors import EncoderError, HistoseekError, ImageError, InputError
 
 TITLES = {
     400: "The request cannot be read",
@@ -121,4 +121,6 @@ def problem_of(error: HistoseekError) -> Problem:
     told = str(error)
     if "/" in told.replace("µm/px", "") or "\\" in told:
         told = HIDDEN
-    return CannotAnswer(told) if isinstance(error, InputError) else NotNow(told)
+    if isinstance(error, (InputError, EncoderError)):
+        return CannotAnswer(told)
+    return NotNow(told) if isinstance(error, ImageError) else NotReady(told)

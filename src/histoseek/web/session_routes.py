@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
+from histoseek.web.audit import note_asked
 from histoseek.web.schemas import KeyIn, SessionOut
 from histoseek.web.sessions import COOKIE, IDLE_S
 
@@ -35,6 +36,7 @@ def router(doorkeeper: Doorkeeper) -> APIRouter:
             held = set_cookie(request, response, doorkeeper, None)
             return SessionOut(role="write", needs_key=False, csrf=held.csrf)
         key_id, role = doorkeeper.key_of(asked.key, request.client.host if request.client else "unknown")
+        note_asked(key=key_id)
         held = set_cookie(request, response, doorkeeper, key_id)
         return SessionOut(role=role, needs_key=True, csrf=held.csrf)
 

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from histoseek.web.problems import TITLES
 from histoseek.web.problems_http import TYPE
-from histoseek.web.schemas import ProblemOut
+from histoseek.web.schemas import ProblemOut, SearchIn
 from histoseek.web.sessions import COOKIE, CSRF_HEADER
 
 UNSAFE = ("post", "put", "patch", "delete")
@@ -41,7 +41,11 @@ def _completed(found: dict[str, Any], *, needs_key: bool) -> dict[str, Any]:
     schemas = parts.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas["Problem"] = ProblemOut.model_json_schema()
+    for model, name in ((ProblemOut, "Problem"), (SearchIn, "SearchIn")):  # no route takes or gives these by themselves
+        told = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        for part, schema in told.pop("$defs", {}).items():
+            schemas.setdefault(part, schema)
+        schemas[name] = told
     for path, operations in found["paths"].items():
         for method, operation in operations.items():
             _add_refusals(operation, method, path, needs_key=needs_key)

@@ -40,11 +40,7 @@ FORM = {
             "maximum": MPP_RANGE[1],
             "description": "µm per pixel of the picture; without it, what the file states.",
         },
-        "asked": {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "description": "The rest of the question, as the body of /search; its examples may be empty.",
-        },
+        "asked": {"$ref": "#/components/schemas/SearchIn"},
     },
 }
 

@@ -1,0 +1,164 @@
+"""The audit log: everything that is asked, nothing that is secret, and no line changed unseen."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
+
+from histoseek.cli import app as command_line
+from histoseek.errors import DamagedError, StorageError
+from histoseek.web.audit import FIRST, AuditLog, verify_audit
+from histoseek.web.keys import add_key
+from tests.web.conftest import Opened, app_of, id_of
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> AuditLog:
+    one = AuditLog(tmp_path / "audit.jsonl")
+    for number in range(5):
+        one.add({"key": "k-1", "action": "search", "k": number})
+    return one
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_lines_follow_one_another(log: AuditLog) -> None:
+    chain = verify_audit(log.path)
+    lines = lines_of(log.path)
+    assert chain.n_lines == 5 and chain.head == lines[-1]["hash"] and not chain.torn_bytes
+    assert [line["n"] for line in lines] == [1, 2, 3, 4, 5]
+    assert [line["previous"] for line in lines] == [FIRST, *(line["hash"] for line in lines[:-1])]
+    again = AuditLog(log.path)
+    again.add({"action": "search"})
+    log.add({"action": "search"})  # two servers may write into one file
+    assert verify_audit(log.path).n_lines == 7
+    assert log.path.stat().st_mode & 0o077 == 0
+
+
+def change(lines: list[bytes], at: int, old: bytes, new: bytes) -> list[bytes]:
+    assert old in lines[at]
+    return [line.replace(old, new) if number == at else line for number, line in enumerate(lines)]
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda lines: change(lines, 2, b'"k":2', b'"k":3'),
+        lambda lines: change(lines, 0, b"k-1", b"k-2"),
+        lambda lines: change(lines, 4, b"search", b"looked"),
+        lambda lines: change(lines, 1, b'"n":2', b'"n":2,"x":1'),
+        lambda lines: lines[1:],
+        lambda lines: [*lines[:2], *lines[3:]],
+        lambda lines: [lines[0], lines[2], lines[1], *lines[3:]],
+        lambda lines: [*lines[:3], lines[2], *lines[3:]],
+        lambda lines: [*lines, lines[-1]],
+        lambda lines: [*lines[:2], b"\n", *lines[2:]],
+        lambda lines: [*lines[:2], b"{}\n", *lines[2:]],
+        lambda lines: [*lines[:2], b"[1]\n", *lines[2:]],
+        lambda lines: [b"\xff\xfe\n", *lines],
+    ],
+)
+def test_tampering_is_found(log: AuditLog, tamper: Any) -> None:
+    changed = tamper(log.path.read_bytes().splitlines(keepends=True))
+    log.path.write_bytes(b"".join(changed))
+    with pytest.raises(DamagedError, match="line"):
+        verify_audit(log.path)
+    done = CliRunner().invoke(command_line, ["audit", "verify", str(log.path)])
+    assert isinstance(done.exception, DamagedError) and done.exception.exit_code == 4
+
+
+def test_every_flipped_bit_is_found(log: AuditLog) -> None:
+    whole = log.path.read_bytes()
+    for at in range(0, len(whole) - 1, 7):
+        log.path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(DamagedError):
+            verify_audit(log.path)
+
+
+def test_lines_cut_off_the_end_are_found_by_a_hash_noted_elsewhere(log: AuditLog) -> None:
+    head = verify_audit(log.path).head
+    log.add({"action": "search"})
+    assert verify_audit(log.path, head).n_lines == 6
+    log.path.write_bytes(b"".join(log.path.read_bytes().splitlines(keepends=True)[:3]))
+    assert verify_audit(log.path).n_lines == 3
+    with pytest.raises(DamagedError, match="cut off"):
+        verify_audit(log.path, head)
+    done = CliRunner().invoke(command_line, ["audit", "verify", str(log.path), "--head", head])
+    assert isinstance(done.exception, DamagedError)
+
+
+def test_a_torn_line_is_told_and_cut_off_at_the_next_start(log: AuditLog) -> None:
+    whole = log.path.read_bytes()
+    log.path.write_bytes(whole + b'{"n":6,"time":"2026')
+    assert verify_audit(log.path).torn_bytes == 19
+    AuditLog(log.path).add({"action": "search"})
+    assert verify_audit(log.path).n_lines == 7
+    assert lines_of(log.path)[5]["action"] == "recovered" and lines_of(log.path)[5]["torn_bytes"] == 19
+
+
+def test_a_full_disk_takes_no_line_and_no_answer(
+    client: TestClient, log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"examples": [{"item": id_of(client)}]}
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda handle, text: real(handle, text[: len(text) // 2]))
+    with pytest.raises(StorageError):
+        log.add({"action": "search"})
+    answer = client.post("/api/v1/search", json=asked)
+    assert answer.status_code == 503 and "hits" not in answer.text and "audit log" in answer.json()["detail"]
+    monkeypatch.setattr(os, "write", real)
+    assert client.post("/api/v1/search", json=asked).status_code == 200
+    log.add({"action": "search"})
+    assert verify_audit(log.path).n_lines == 6
+    assert verify_audit(app_of(client).state.parts.log.path).n_lines == 1
+
+
+def test_many_threads_write_whole_lines(tmp_path: Path) -> None:
+    logs = [AuditLog(tmp_path / "a.jsonl") for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda one=log: [one.add({"action": "x"}) for _ in range(20)]) for log in logs * 4
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert verify_audit(tmp_path / "a.jsonl").n_lines == 160
+
+
+def test_what_was_asked_is_told_and_nothing_else(opened: Opened, tmp_path: Path) -> None:
+    text, key = add_key(tmp_path / "keys.json", "read")
+    client = opened(api_key_file=tmp_path / "keys.json")
+    headers = {"Authorization": f"Bearer {text}"}
+    item = id_of(client)
+    found = client.post("/api/v1/search", json={"examples": [{"item": item}], "k": 3}, headers=headers).json()
+    client.post("/api/v1/search", json={"examples": [{"text": "the words of Jane Doe"}]}, headers=headers)
+    client.get(f"/api/v1/items/{item}", headers=headers)
+    client.get("/api/v1/index", headers=headers)
+    client.get("/api/v1/index")
+    client.post("/api/v1/session", json={"key": text})
+    lines = lines_of(app_of(client).state.parts.log.path)
+    assert [line["action"] for line in lines] == ["search", "search", "items", "refused", "session opened"]
+    search = lines[0]
+    assert (search["key"], search["ids"], search["k"], search["index"]) == (key.id, [item], 3, found["index_version"])
+    assert search["query"] == found["query"]["digest"] and search["shown"] == [hit["id"] for hit in found["hits"]]
+    assert lines[2]["ids"] == [item] and lines[3]["key"].startswith("nobody") and lines[4]["key"] == key.id
+    whole = app_of(client).state.parts.log.path.read_text()
+    for secret in (text, "Doe", "the words", "toy/", "p0_0", ".png", str(found["query"]["vector"][0])[:8]):
+        assert secret not in whole, secret
+
+
+def test_those_turned_away_cannot_fill_the_disk(opened: Opened, tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.json", "read")
+    client = opened(api_key_file=tmp_path / "keys.json")
+    for _ in range(200):
+        client.get("/api/v1/index")
+    assert len(lines_of(app_of(client).state.parts.log.path)) < 80
