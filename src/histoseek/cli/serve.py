@@ -44,7 +44,7 @@ def serve(
 
     Without options only this machine can reach it. Ctrl-C ends it.
     """
-    from histoseek.web import Settings
+    from histoseek.web import Settings, check_host
     from histoseek.web import serve as serve_index
 
     settings = Settings(
@@ -57,6 +57,7 @@ def serve(
         audit_log=audit_log,
         metrics=metrics,
     )
+    check_host(settings)
 
     def started(url: str) -> None:
         say(url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from histoseek.errors import needs_extra
-from histoseek.web.settings import Limits, Settings
+from histoseek.web.settings import Limits, Settings, check_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from histoseek.index import Index
 
-__all__ = ["Limits", "Settings", "create_app", "serve"]
+__all__ = ["Limits", "Settings", "check_host", "create_app", "serve"]
 
 
 def create_app(index: Index, settings: Settings | None = None) -> FastAPI:

@@ -15,7 +15,7 @@ from histoseek.errors import InputError
 from histoseek.index import Index
 from histoseek.web.app import create_app
 from histoseek.web.headers import ANYWHERE
-from histoseek.web.settings import LOOPBACK, Settings
+from histoseek.web.settings import Settings, check_host
 
 FIRST_PORT, PORTS_TRIED = 8000, 50
 GRACE_S = 20
@@ -56,15 +56,6 @@ def serve(index: Index, settings: Settings, started: Callable[[str], None]) -> N
     for one in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended; that is no fault
         signal.signal(one, _let_end)
     server.run(sockets=listening.sockets)
-
-
-def check_host(settings: Settings) -> None:
-    """Refuse to listen beyond loopback without keys; raises `InputError`."""
-    if settings.host not in LOOPBACK and settings.api_key_file is None:
-        raise InputError(
-            f"--host {settings.host} lets other machines in, so it needs keys: make one with histoseek keys add FILE "
-            "--role read, and give --api-key-file FILE too"
-        )
 
 
 def listen(host: str, port: int | None) -> Listening:

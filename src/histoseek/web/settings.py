@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from histoseek.errors import InputError
+
 MEBIBYTE = 1024**2
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -53,3 +55,12 @@ class Settings:
     audit_log: Path | None = None
     metrics: bool = False
     limits: Limits = field(default_factory=Limits)
+
+
+def check_host(settings: Settings) -> None:
+    """Refuse to listen beyond loopback without keys; raises `InputError`."""
+    if settings.host not in LOOPBACK and settings.api_key_file is None:
+        raise InputError(
+            f"--host {settings.host} lets other machines in, so it needs keys: make one with histoseek keys add FILE "
+            "--role read, and give --api-key-file FILE too"
+        )
