@@ -5,7 +5,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from histoseek.imaging import draw_preview, find_tissue, image_of, lay_tiles, sharpness_of
-from histoseek.phantom import draw, make_patient
+from histoseek.imaging.quality import white_share, why_blank
+from histoseek.phantom import KINDS, draw, make_patient
 
 
 def test_blur_lowers_the_sharpness_step_by_step() -> None:
@@ -21,6 +22,20 @@ def test_sharpness_is_the_variance_of_the_laplacian() -> None:
     inside = np.zeros((3, 3))
     inside[1, 1], inside[0, 1], inside[1, 0], inside[1, 2], inside[2, 1] = -400, 100, 100, 100, 100
     assert sharpness_of(tile) == pytest.approx(np.var(inside))
+
+
+def test_white_and_even_pictures_are_blank_and_tissue_is_not() -> None:
+    rng = np.random.default_rng(0)
+    glass = np.clip(rng.normal(244, 3, (300, 400, 3)), 0, 255).astype(np.uint8)
+    assert white_share(glass) > 0.99
+    assert why_blank(glass) == "100% of it is white"
+    assert why_blank(np.full((64, 64, 3), 90, dtype=np.uint8)) == "all of it has one colour"
+    speck = glass.copy()
+    speck[100:200, 100:200] = (150, 60, 140)
+    assert why_blank(speck) is None
+    for seed, kind in enumerate(KINDS):  # fat too, which is mostly white
+        assert why_blank(draw(kind, 256, 256, 0.5, make_patient(seed), seed)) is None, kind
+    assert why_blank(np.full((1, 1, 3), 255, dtype=np.uint8)) is not None
 
 
 def test_plain_and_tiny_tiles_have_none() -> None:

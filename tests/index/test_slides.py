@@ -138,7 +138,15 @@ def test_an_outline_is_a_region(home: Path, index: hs.Index, tmp_path: Path) -> 
     assert float(by_outline @ by_box) > 0.999
     corner = [[x, y], [x + 260, y], [x + 260, y + 260], [x, y]]
     outline.write_text(json.dumps({"type": "Polygon", "coordinates": [corner]}))
-    assert float(index.embed(Example("region", f"{slide}:{outline}")) @ by_box) < 0.999
+    triangle = index.embed(Example("region", f"{slide}:{outline}"))
+    assert float(triangle @ by_box) < 0.999
+    by_corners = index.embed(Example("region", Region(slide, corners=tuple((x, y) for x, y in corner))))
+    assert np.array_equal(by_corners, triangle)
+    crossed = ((x, y), (x + width, y + height), (x + width, y), (x, y + height))  # a bow tie: a hand may slip
+    assert np.isfinite(index.embed(Example("region", Region(slide, corners=crossed)))).all()
+    with pytest.raises(InputError, match="has no area"):
+        index.embed(Example("region", Region(slide, corners=((x, y), (x + 9, y), (x + 20, y)))))
+    assert "polygon of 4 corners" in str(Region(slide, corners=crossed))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""Parts of slides as questions: by opaque ids, inside the slide, and not larger than others can wait for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+import histoseek as hs
+from histoseek.items import Box
+from histoseek.phantom import draw_field, make_patient, write_slide
+from tests.web.conftest import Opened, app_of
+
+SIZE = (1024, 768)
+MPP = 0.5
+TILE = 128
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> hs.Index:
+    """Two patients with a drawn slide each; the right part of the second is bare glass."""
+    home = tmp_path_factory.mktemp("Doe_Jane")
+    items = []
+    for number in (1, 2):
+        picture = draw_field(*SIZE, MPP, make_patient(number), number, ("fat", "stroma", "solid tumour")).picture.copy()
+        if number == 2:
+            picture[:, 512:] = 246
+        write_slide(home / f"Doe_{number}.tif", picture, MPP)
+        for x in range(0, 512, TILE):
+            for y in range(0, SIZE[1], TILE):
+                items.append(
+                    hs.Item(
+                        f"s{number}#{x},{y}", f"Doe_{number}.tif", "toy", "left", f"P{number}", "patient",
+                        slide=f"Doe_{number}", box=Box(x, y, TILE, TILE), mpp=MPP, width=TILE, height=TILE,
+                    )
+                )  # fmt: skip
+    manifest = hs.Manifest.from_items(items, home, {"dataset": "toy"})
+    return hs.Index.build(manifest, hs.load_encoder("color"), home / "x.index")
+
+
+def asked(client: TestClient, region: dict[str, Any], **question: Any) -> Any:
+    return client.post("/api/v1/search", json={"examples": [{"region": region}], "per_slide": None, **question})
+
+
+@pytest.fixture
+def client(opened: Opened, slides: hs.Index) -> TestClient:
+    return opened(slides)
+
+
+def slide_of(client: TestClient, number: int) -> str:
+    return str(app_of(client).state.archive.slide_id(f"Doe_{number}.tif"))
+
+
+def test_a_box_finds_what_the_library_finds(client: TestClient, slides: hs.Index) -> None:
+    box = {"slide": slide_of(client, 1), "x": 130, "y": 260, "width": 120, "height": 120}
+    told = asked(client, box, k=5)
+    assert told.status_code == 200, told.text
+    hits = slides.search(region=f"{slides.root}/Doe_1.tif:130,260,120,120", k=5, exclude_group=True)
+    archive = app_of(client).state.archive
+    assert [archive.item(hit["id"]).id for hit in told.json()["hits"]] == [hit.item.id for hit in hits]
+    assert {hit["patient"] for hit in told.json()["hits"]} == {archive.patient_name(slides.manifest[24])}
+    assert "Doe" not in told.text
+    hit = told.json()["hits"][0]
+    assert hit["slide"]["id"] == slide_of(client, 2) and hit["box"]["width"] == TILE
+    assert hit["width_um"] == TILE * MPP and told.json()["warnings"] == []
+
+
+def test_a_polygon_that_is_the_box_finds_the_same(client: TestClient) -> None:
+    slide = slide_of(client, 1)
+    box = asked(client, {"slide": slide, "x": 128, "y": 256, "width": 256, "height": 256}, k=5).json()
+    corners = [[128, 256], [384, 256], [384, 512], [128, 512]]
+    shape = asked(client, {"slide": slide, "polygon": corners}, k=5).json()
+    assert [hit["id"] for hit in shape["hits"]] == [hit["id"] for hit in box["hits"]]
+
+
+def test_bare_glass_is_said_to_be_blank(client: TestClient) -> None:
+    told = asked(client, {"slide": slide_of(client, 2), "x": 600, "y": 100, "width": 200, "height": 200}).json()
+    assert "looks blank" in told["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("region", "status"),
+    [
+        ({"x": 1000, "y": 0, "width": 100, "height": 100}, 422),
+        ({"x": 5000, "y": 5000, "width": 10, "height": 10}, 422),
+        ({"x": 0, "y": 0, "width": 1e7, "height": 1e7}, 422),
+        ({"x": 0, "y": 0, "width": 0.0, "height": 10}, 400),
+        ({"x": -1, "y": 0, "width": 10, "height": 10}, 400),
+        ({"polygon": [[0, 0], [10, 0]]}, 400),
+        ({"polygon": [[0, 0], [10, 0], [20, 0]]}, 422),
+        ({"polygon": [[0, 0], [1e7, 0], [1e7, 1e7]]}, 422),
+        ({"polygon": [[0, 0, 0], [1, 1, 1], [2, 2, 2]]}, 400),
+        ({"x": 0, "y": 0, "width": 10, "height": 10, "path": "/etc/passwd"}, 400),
+    ],
+)
+def test_regions_that_cannot_be_are_sentences(client: TestClient, region: dict[str, Any], status: int) -> None:
+    answer = asked(client, {"slide": slide_of(client, 1), **region})
+    assert answer.status_code == status, answer.text
+    assert "Doe" not in answer.text and "/" not in answer.json()["detail"]
+
+
+def test_a_slide_that_is_gone_is_a_sentence_without_its_path(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "Doe").mkdir()
+    write_slide(tmp_path / "Doe" / "a.tif", draw_field(256, 256, MPP, make_patient(1), 1, ("fat",)).picture, MPP)
+    item = hs.Item("a", "a.tif", "toy", box=Box(0, 0, 128, 128), mpp=MPP, width=128, height=128)
+    manifest = hs.Manifest.from_items([item], tmp_path / "Doe")
+    index = hs.Index.build(manifest, hs.load_encoder("color"), tmp_path / "x.index")
+    client = opened(index)
+    slide = app_of(client).state.archive.slide_id("a.tif")
+    for change in (Path.unlink, lambda path: path.write_bytes(b"II*\0 no slide any more")):
+        change(tmp_path / "Doe" / "a.tif")
+        answer = asked(client, {"slide": slide, "x": 0, "y": 0, "width": 100, "height": 100})
+        assert answer.status_code in (409, 422) and str(tmp_path) not in answer.text and "a.tif" not in answer.text
+
+
+def test_slides_are_listed_with_pseudonyms(client: TestClient, slides: hs.Index) -> None:
+    entries = app_of(client).state.archive.slides()
+    assert sorted(entry.source for entry in entries) == ["Doe_1.tif", "Doe_2.tif"]
+    assert all(entry.name.startswith("S-") and entry.n_items == 24 and entry.mpp == MPP for entry in entries)
+    with Image.open(entries[0].path) as image:
+        assert np.asarray(image.convert("RGB")).shape == (SIZE[1], SIZE[0], 3)
