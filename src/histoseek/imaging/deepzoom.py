@@ -103,4 +103,6 @@ def _span(start: int, length: int, shrink: int, whole: int) -> tuple[tuple[int, 
 def _check_work(reader: Reader, n_pixels: int, shrink: int) -> None:
     finest = max((reader.size[0] / size[0] for size in reader.levels if reader.size[0] / size[0] <= shrink), default=1)
     if n_pixels / finest**2 > MOST_PIXELS:
-        raise ImageError("the slide has no small levels, so this overview would decode all of it; write it as a pyramid")
+        raise ImageError(
+            "the slide has no small levels, and this overview would decode all of it; write it as a pyramid"
+        )

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek.errors import HistoseekError
+from histoseek.imaging import MAX_PIXELS, OpenReaders
 from histoseek.index import Example, Hits, Index, Region, RuleOptions
 from histoseek.items import Item, inside_root, item_of
 from histoseek.items.filters import text_literal
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 MOST_VIEWS = 400
 """A region that takes the encoder more views than this is refused: it would keep all others waiting."""
+
+SLIDES_OPEN = 6
+"""Slides kept open; each may hold about 100 MB of decoded tiles."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class Archive:
         self.keep_names = keep_names
         self.has_map = False
         self.calibration: Calibration | None = None
+        self.readers = OpenReaders(SLIDES_OPEN, flat_pixels=MAX_PIXELS)
         self._names = Pseudonyms(secret, keep_names=keep_names)
         self._encoding = encoding
         self._lock = threading.Lock()
