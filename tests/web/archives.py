@@ -20,7 +20,7 @@ SECRET = "Jane Doe"
 
 
 def write_archive(home: Path) -> hs.Index:
-    """A drawn slide cut into tiles, one with label and macro images, a JPEG with EXIF, and a PNG; coloured by `color`."""
+    """A drawn slide cut into tiles, one one with label and macro images, a JPEG with EXIF, and a PNG."""
     field = draw_field(*SIZE, MPP, make_patient(2), 5, KINDS)
     write_slide(home / "P01" / "doe.tif", field.picture, MPP)
     items = [*tiles_of("P01/doe.tif", SIZE, "P01"), *tiles_of("P02/s.svs", (384, 320), "P02")]
