@@ -167,6 +167,14 @@ class Archive:
         own = items.filter(pc.equal(items["path"], source))
         return self._entry(index, source, own["slide"][0].as_py(), own["mpp"][0].as_py(), own.num_rows)
 
+    def file(self, opaque: str) -> Path:
+        """Where the file of a slide lies; as `slide`, but without a look at all items."""
+        index = self.now()
+        source = self._catalogue(index).paths.name(opaque)
+        if source is None:
+            raise UnknownId("slide")
+        return inside_root(index.root, Item(id=source, path=source))
+
     def slides(self) -> list[SlideEntry]:
         """The slides: those files that items are boxes in, and that are there."""
         index = self.now()

@@ -37,7 +37,7 @@ def router(archive: Archive) -> APIRouter:
     @routes.get("/slides/{slide_id}.dzi", response_class=Response, responses=documented(DZI, 304, 404))
     def descriptor(slide_id: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """How a slide, or any other picture of the archive, is divided into Deep Zoom tiles."""
-        path = archive.slide(slide_id).path
+        path = archive.file(slide_id)
         xml = DeepZoom(sizes.of(path)[0]).xml().encode()
         return answer(if_none_match, tag_of(slide_id, mark_of(path), "dzi"), DZI, lambda: xml)
 
@@ -50,16 +50,19 @@ def router(archive: Archive) -> APIRouter:
         slide_id: str, level: Number, column: Number, row: Number, if_none_match: Annotated[str | None, Header()] = None
     ) -> Response:
         """A Deep Zoom tile; one that is damaged in its file is grey, and the header X-Tile-Damaged says so."""
-        path = archive.slide(slide_id).path
+        path = archive.file(slide_id)
         place = (slide_id, mark_of(path), level, column, row)
-        kept = made.get(place)
+
+        def make() -> bytes:
+            content = made.get(place) or draw_tile(archive, path, (level, column, row))
+            made.put(place, content)
+            return content
+
         try:
-            content = kept or draw_tile(archive, path, (level, column, row))
+            return answer(if_none_match, tag_of(place), JPEG, make)
         except ImageError as error:
             _LOG.warning("tile %s_%s of level %s of %s: %s", column, row, level, path, error)
             return grey_tile(sizes.of(path)[0], (level, column, row))
-        made.put(place, content)
-        return answer(if_none_match, tag_of(place), JPEG, lambda: content)
 
     add_slides(routes, archive, sizes)  # last: the address of a slide fits that of its descriptor too
     return routes
