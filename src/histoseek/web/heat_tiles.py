@@ -54,7 +54,7 @@ def router(archive: Archive) -> APIRouter:
 
     @routes.post("/heat")
     def heat(asked: HeatIn) -> HeatOut:
-        """Compare a question with every tile of a slide; the map is then there as tiles, until others take its place."""
+        """Compare a question with all tiles of a slide; then the map is there as tiles, until others take its place."""
         told, grid = draw_map(archive, asked)
         maps.put((told.slide, told.query), grid)
         return told
