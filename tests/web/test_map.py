@@ -77,7 +77,7 @@ def test_rows_that_are_none_are_refused(client: TestClient, rows: str) -> None:
 
 
 def test_a_row_beyond_the_last_is_refused(client: TestClient, index: hs.Index) -> None:
-    assert client.get("/api/v1/map/ids", params={"rows": f"0,{len(index)}"}).status_code == 422
+    assert client.get("/api/v1/map/ids", params={"rows": f"0,{len(index)}"}).status_code == 404
     assert client.get("/api/v1/map/rows", params={"ids": "../../etc"}).status_code == 400
 
 

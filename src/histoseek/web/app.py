@@ -19,6 +19,7 @@ from histoseek.stores.caching import cache_home
 from histoseek.web import (
     asking,
     batch,
+    export,
     health,
     heat_tiles,
     map,
@@ -119,6 +120,7 @@ def _routes(parts: Parts) -> list[APIRouter]:
         tiles.router(archive),
         heat_tiles.router(archive),
         map.router(archive),
+        export.router(archive),
         uploads.router(archive, parts.decoder, limits),
         batch.router(archive, limits),
         health.router(archive),

@@ -12,7 +12,7 @@ from histoseek.errors import HistoseekError, InputError
 from histoseek.figures.heat_tiles import HeatGrid
 from histoseek.index import heat_of_file
 from histoseek.web.archive import Archive, digest_of
-from histoseek.web.pictures import Remembered, answer, documented, opened, png_of, tag_of
+from histoseek.web.pictures import PathId, Remembered, answer, documented, opened, png_of, tag_of
 from histoseek.web.problems import UnknownId, problem_of
 from histoseek.web.schemas import HeatIn
 
@@ -65,8 +65,8 @@ def router(archive: Archive) -> APIRouter:
         responses=documented(PNG, 304, 404),
     )
     def tile(
-        slide_id: str,
-        query: str,
+        slide_id: PathId,
+        query: PathId,
         level: Number,
         column: Number,
         row: Number,

@@ -16,7 +16,7 @@ from histoseek.stores import rows_at
 from histoseek.web.archive import Archive, version_of
 from histoseek.web.map_columns import NO_VALUE, colour_codes, colour_names
 from histoseek.web.pictures import Remembered, answer, documented, tag_of
-from histoseek.web.problems import CannotAnswer, NotNow, Problem
+from histoseek.web.problems import NotNow, Problem
 from histoseek.web.schemas import ID
 
 BINARY = "application/octet-stream"
@@ -60,6 +60,12 @@ class CodesOut(BaseModel):
 
 class NoMap(Problem):
     """The archive has no map now."""
+
+    status = 404
+
+
+class NoRow(Problem):
+    """The map has fewer points."""
 
     status = 404
 
@@ -147,8 +153,8 @@ class Maps:
 
 
 def ids_of(archive: Archive, index: Index, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[str]:
-    """The opaque ids of rows; raises `CannotAnswer` for one that is not there."""
+    """The opaque ids of rows; raises `NoRow` for one that is not there."""
     n_rows = index.rows.items.num_rows
     if (rows >= n_rows).any():
-        raise CannotAnswer(f"the map has rows 0 to {n_rows - 1}")
+        raise NoRow(f"the map has rows 0 to {n_rows - 1}; take row numbers from its points")
     return [archive.item_id(item_of(row)) for row in rows_at(index.rows.items, rows).to_pylist()]

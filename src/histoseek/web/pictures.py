@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+from fastapi import Path as InPath
 from fastapi import Response
 from numpy.typing import NDArray
 from PIL import Image
 
 from histoseek.errors import HistoseekError
 from histoseek.web.problems import Problem
+from histoseek.web.schemas import ID
 
 if TYPE_CHECKING:
     from histoseek.imaging import Reader
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 QUALITY = 85
 PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {}}}
+
+PathId = Annotated[str, InPath(pattern=ID)]
+"""An opaque id in an address; one of another form is as unknown as any other."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from histoseek.errors import HistoseekError
 from histoseek.items import item_of
 from histoseek.web.archive import Archive, SlideEntry
-from histoseek.web.pictures import Remembered, mark_of, opened
+from histoseek.web.pictures import PathId, Remembered, mark_of, opened
 from histoseek.web.schemas import BoxOut
 
 MEASURING_S = 2.0
@@ -76,12 +76,12 @@ def add_slides(routes: APIRouter, archive: Archive, sizes: Sizes) -> None:
         return list_slides(archive, sizes)
 
     @routes.get("/slides/{slide_id}/items")
-    def items(slide_id: str) -> list[PlacedOut]:
+    def items(slide_id: PathId) -> list[PlacedOut]:
         """The items that lie on a slide, the first 20 000 of them."""
         return items_on(archive, archive.slide(slide_id))
 
     @routes.get("/slides/{slide_id}")
-    def slide(slide_id: str) -> SlideOut:
+    def slide(slide_id: PathId) -> SlideOut:
         """A slide, or any other picture of the archive."""
         entry = archive.slide(slide_id)
         size, mpp = sizes.of(entry.path)

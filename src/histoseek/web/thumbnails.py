@@ -10,7 +10,7 @@ from histoseek.errors import ImageError
 from histoseek.figures.pictures import fitted
 from histoseek.items import Box, Item, inside_root
 from histoseek.web.archive import Archive
-from histoseek.web.pictures import answer, damaged, documented, jpeg_of, mark_of, opened, tag_of
+from histoseek.web.pictures import PathId, answer, damaged, documented, jpeg_of, mark_of, opened, tag_of
 
 LEAST, MOST = 64, 1024
 USUAL = 256
@@ -23,7 +23,7 @@ def router(archive: Archive) -> APIRouter:
 
     @routes.get("/items/{item_id}/thumbnail", response_class=Response, responses=documented(JPEG, 304, 404))
     def thumbnail(
-        item_id: str,
+        item_id: PathId,
         px: Annotated[int, Query(ge=LEAST, le=MOST, description="Length of the longer side.")] = USUAL,
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:

@@ -13,7 +13,7 @@ from fastapi import Path as InPath
 from histoseek.errors import ImageError, InputError
 from histoseek.imaging import DeepZoom, read_tile
 from histoseek.web.archive import Archive
-from histoseek.web.pictures import Remembered, answer, documented, jpeg_of, mark_of, opened, tag_of
+from histoseek.web.pictures import PathId, Remembered, answer, documented, jpeg_of, mark_of, opened, tag_of
 from histoseek.web.problems import UnknownId
 from histoseek.web.slides import Mark, Sizes, add_slides
 
@@ -35,7 +35,7 @@ def router(archive: Archive) -> APIRouter:
     made: Remembered[tuple[str, Mark, int, int, int], bytes] = Remembered(TILES_KEPT)
 
     @routes.get("/slides/{slide_id}.dzi", response_class=Response, responses=documented(DZI, 304, 404))
-    def descriptor(slide_id: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    def descriptor(slide_id: PathId, if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """How a slide, or any other picture of the archive, is divided into Deep Zoom tiles."""
         path = archive.file(slide_id)
         xml = DeepZoom(sizes.of(path)[0]).xml().encode()
@@ -47,7 +47,11 @@ def router(archive: Archive) -> APIRouter:
         responses=documented(JPEG, 304, 404),
     )
     def tile(
-        slide_id: str, level: Number, column: Number, row: Number, if_none_match: Annotated[str | None, Header()] = None
+        slide_id: PathId,
+        level: Number,
+        column: Number,
+        row: Number,
+        if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
         """A Deep Zoom tile; one that is damaged in its file is grey, and the header X-Tile-Damaged says so."""
         path = archive.file(slide_id)
