@@ -93,7 +93,7 @@ def test_a_map_that_nobody_asked_for_says_how_to_ask(client: TestClient) -> None
         answer = client.get(f"/api/v1/slides/{slide}/heat/{query}/3/0_0.png")
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"
-    assert "POST /api/v1/heat" in client.get(f"/api/v1/slides/{slide}/heat/x/3/0_0.png").json()["detail"]
+    assert "POST /api/v1/heat" in client.get(f"/api/v1/slides/{slide}/heat/{'A' * 16}/3/0_0.png").json()["detail"]
 
 
 def test_a_map_belongs_to_its_slide(client: TestClient) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel
 
@@ -12,7 +12,7 @@ from histoseek.errors import HistoseekError, InputError
 from histoseek.figures.heat_tiles import HeatGrid
 from histoseek.index import heat_of_file
 from histoseek.web.archive import Archive, digest_of
-from histoseek.web.pictures import PathId, Remembered, answer, documented, opened, png_of, tag_of
+from histoseek.web.pictures import Held, PathId, Remembered, answer, documented, opened, png_of, tag_of
 from histoseek.web.problems import UnknownId, problem_of
 from histoseek.web.schemas import HeatIn
 
@@ -70,7 +70,7 @@ def router(archive: Archive) -> APIRouter:
         level: Number,
         column: Number,
         row: Number,
-        if_none_match: Annotated[str | None, Header()] = None,
+        held: Held = None,
     ) -> Response:
         """The part of a heat map that lies on a Deep Zoom tile of its slide, RGBA; transparent where no tile is."""
         grid = maps.get((slide_id, query))
@@ -78,7 +78,7 @@ def router(archive: Archive) -> APIRouter:
             raise UnknownHeat
         tag = tag_of(slide_id, query, grid.low, grid.high, level, column, row)
         try:
-            return answer(if_none_match, tag, PNG, lambda: png_of(grid.tile(level, column, row)))
+            return answer(held, tag, PNG, lambda: png_of(grid.tile(level, column, row)))
         except InputError as error:
             raise UnknownId("tile") from error
 

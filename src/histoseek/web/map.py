@@ -6,7 +6,7 @@ import base64
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from histoseek.index import Index
@@ -15,7 +15,7 @@ from histoseek.items import item_of
 from histoseek.stores import rows_at
 from histoseek.web.archive import Archive, version_of
 from histoseek.web.map_columns import NO_VALUE, colour_codes, colour_names
-from histoseek.web.pictures import Remembered, answer, documented, tag_of
+from histoseek.web.pictures import Held, Remembered, answer, documented, tag_of
 from histoseek.web.problems import NotNow, Problem
 from histoseek.web.schemas import ID
 
@@ -83,12 +83,10 @@ def router(archive: Archive) -> APIRouter:
         return MapOut(n=len(layout.points), version=version_of(index), method=layout.method, columns=columns)
 
     @routes.get("/map/points", response_class=Response, responses=documented(BINARY, 304, 404))
-    def points(version: Version = None, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    def points(version: Version = None, held: Held = None) -> Response:
         """The points in the order of their rows: x and y within −1 and 1, as little-endian float32."""
         _, layout = maps.now(version)
-        return answer(
-            if_none_match, tag_of(layout.key), BINARY, lambda: layout.points.astype("<f4", copy=False).tobytes()
-        )
+        return answer(held, tag_of(layout.key), BINARY, lambda: layout.points.astype("<f4", copy=False).tobytes())
 
     _add_lookups(routes, archive, maps)
     return routes

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+from fastapi import Header, Response
 from fastapi import Path as InPath
-from fastapi import Response
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -30,6 +30,8 @@ PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {}}}
 
 PathId = Annotated[str, InPath(pattern=ID)]
 """An opaque id in an address; one of another form is as unknown as any other."""
+
+Held = Annotated[str | None, Header(alias="If-None-Match", description="ETags of what the client holds.")]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from histoseek.errors import ImageError
 from histoseek.figures.pictures import fitted
 from histoseek.items import Box, Item, inside_root
 from histoseek.web.archive import Archive
-from histoseek.web.pictures import PathId, answer, damaged, documented, jpeg_of, mark_of, opened, tag_of
+from histoseek.web.pictures import Held, PathId, answer, damaged, documented, jpeg_of, mark_of, opened, tag_of
 
 LEAST, MOST = 64, 1024
 USUAL = 256
@@ -25,13 +25,13 @@ def router(archive: Archive) -> APIRouter:
     def thumbnail(
         item_id: PathId,
         px: Annotated[int, Query(ge=LEAST, le=MOST, description="Length of the longer side.")] = USUAL,
-        if_none_match: Annotated[str | None, Header()] = None,
+        held: Held = None,
     ) -> Response:
         """An item as a JPEG, without EXIF; never the label or the macro image of its slide."""
         item = archive.item(item_id)
         path = inside_root(archive.index.root, item)
         tag = tag_of(archive.version, item.sha256, item.box, px, mark_of(path))
-        return answer(if_none_match, tag, JPEG, lambda: draw_thumbnail(archive, item, px))
+        return answer(held, tag, JPEG, lambda: draw_thumbnail(archive, item, px))
 
     return routes
 

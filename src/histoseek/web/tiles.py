@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from fastapi import Path as InPath
 
 from histoseek.errors import ImageError, InputError
 from histoseek.imaging import DeepZoom, read_tile
 from histoseek.web.archive import Archive
-from histoseek.web.pictures import PathId, Remembered, answer, documented, jpeg_of, mark_of, opened, tag_of
+from histoseek.web.pictures import Held, PathId, Remembered, answer, documented, jpeg_of, mark_of, opened, tag_of
 from histoseek.web.problems import UnknownId
 from histoseek.web.slides import Mark, Sizes, add_slides
 
@@ -35,24 +35,18 @@ def router(archive: Archive) -> APIRouter:
     made: Remembered[tuple[str, Mark, int, int, int], bytes] = Remembered(TILES_KEPT)
 
     @routes.get("/slides/{slide_id}.dzi", response_class=Response, responses=documented(DZI, 304, 404))
-    def descriptor(slide_id: PathId, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    def descriptor(slide_id: PathId, held: Held = None) -> Response:
         """How a slide, or any other picture of the archive, is divided into Deep Zoom tiles."""
         path = archive.file(slide_id)
         xml = DeepZoom(sizes.of(path)[0]).xml().encode()
-        return answer(if_none_match, tag_of(slide_id, mark_of(path), "dzi"), DZI, lambda: xml)
+        return answer(held, tag_of(slide_id, mark_of(path), "dzi"), DZI, lambda: xml)
 
     @routes.get(
         "/slides/{slide_id}_files/{level}/{column}_{row}.jpg",
         response_class=Response,
         responses=documented(JPEG, 304, 404),
     )
-    def tile(
-        slide_id: PathId,
-        level: Number,
-        column: Number,
-        row: Number,
-        if_none_match: Annotated[str | None, Header()] = None,
-    ) -> Response:
+    def tile(slide_id: PathId, level: Number, column: Number, row: Number, held: Held = None) -> Response:
         """A Deep Zoom tile; one that is damaged in its file is grey, and the header X-Tile-Damaged says so."""
         path = archive.file(slide_id)
         place = (slide_id, mark_of(path), level, column, row)
@@ -63,7 +57,7 @@ def router(archive: Archive) -> APIRouter:
             return content
 
         try:
-            return answer(if_none_match, tag_of(place), JPEG, make)
+            return answer(held, tag_of(place), JPEG, make)
         except ImageError as error:
             _LOG.warning("tile %s_%s of level %s of %s: %s", column, row, level, path, error)
             return grey_tile(sizes.of(path)[0], (level, column, row))
