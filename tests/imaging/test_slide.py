@@ -240,3 +240,22 @@ def test_a_flat_image_says_its_one_level(tmp_path: Path) -> None:
     Image.fromarray(plain(20, 10, COLOURS[0])).save(tmp_path / "flat.png")
     with closing(open_flat(tmp_path / "flat.png")) as image:
         assert image.levels == ((20, 10),)
+
+
+def test_flat_images_stay_open_within_a_limit_and_replaced_files_do_not(tmp_path: Path) -> None:
+    for name in "abc":
+        Image.fromarray(plain(40, 10, COLOURS[0])).save(tmp_path / f"{name}.png")
+    readers = OpenReaders(flat_pixels=900)
+    for name in "abc":
+        with readers.open(tmp_path / f"{name}.png") as reader:
+            assert reader.read(Box(0, 0, 2, 2), (2, 2)).shape == (2, 2, 3)
+    assert [path.name for path in readers._kept] == ["b.png", "c.png"]
+    with readers.open(tmp_path / "c.png") as before:
+        Image.fromarray(plain(41, 10, COLOURS[1])).save(tmp_path / "c.png")
+        with readers.open(tmp_path / "c.png") as after:
+            assert (after.size, before.size) == ((41, 10), (40, 10))
+            assert (before.read(Box(0, 0, 2, 2), (2, 2)) == COLOURS[0]).all()  # open for as long as it is used
+    Image.fromarray(plain(400, 10, COLOURS[0])).save(tmp_path / "large.png")
+    with readers.open(tmp_path / "large.png"):
+        assert tmp_path / "large.png" not in readers._kept
+    readers.close()

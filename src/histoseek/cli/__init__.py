@@ -19,6 +19,7 @@ from histoseek.cli import (
     index,
     info,
     keys,
+    map,
     phi_scan,
     prepare,
     search,
@@ -45,6 +46,7 @@ train.add_to(app)
 index.add_to(app)
 search.add_to(app)
 heat.add_to(app)
+map.add_to(app)
 import_features.add_to(app)
 export.add_to(app)
 phi_scan.add_to(app)

@@ -37,6 +37,7 @@ def serve(
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     metrics: Annotated[bool, typer.Option("--metrics", help="Give counts for Prometheus at /api/v1/metrics.")] = False,
+    no_map: Annotated[bool, typer.Option("--no-map", help="Do not draw a map where the archive has none.")] = False,
     encoder: Annotated[str | None, typer.Option(help="The index's encoder, if its folder moved.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where the index's images lie now, if they moved.")] = None,
 ) -> None:
@@ -56,6 +57,7 @@ def serve(
         allow_hosts=tuple(allow_host or ()),
         audit_log=audit_log,
         metrics=metrics,
+        draw_map=not no_map,
     )
     check_host(settings)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from histoseek.items import Box
 if TYPE_CHECKING:
     from PIL import Image
 
-    from histoseek.imaging import Reader
+    from histoseek.imaging import OpenReaders, Reader
 
 RESEARCH_ONLY = "Research use only, not for diagnosis"
 SYNTHETIC = "Synthetic tissue"
@@ -35,6 +37,7 @@ class Picture:
     height: int = 0
     trouble: str = ""
     synthetic: bool = False
+    readers: OpenReaders | None = None
 
     @property
     def extent_um(self) -> float | None:
@@ -48,34 +51,33 @@ class Picture:
         if self.trouble:
             return None
         try:
-            flat = _open(self.source)
-            try:
+            with _opened(self.source, self.readers) as flat:
                 box = self.box or Box(0, 0, *flat.size)
                 return Image.fromarray(flat.read(box, out))
-            finally:
-                flat.close()
         except (HistoseekError, OSError, ValueError, MemoryError):
             return None
 
 
 def measure(
-    source: Path | Image.Image, box: Box | None = None, mpp: float | None = None, own_mpp: bool = False
+    source: Path | Image.Image,
+    box: Box | None = None,
+    mpp: float | None = None,
+    own_mpp: bool = False,
+    readers: OpenReaders | None = None,
 ) -> Picture:
     """Read the header of a picture: its size, and whether it says that it is synthetic; pixels are read later.
 
     With `own_mpp` the scale written in the file counts when `mpp` is None; an item's unknown scale stays unknown.
+    `readers` keep slides open that many pictures come from.
     """
     try:
-        flat = _open(source)
+        with _opened(source, readers) as flat:
+            width, height = (box.width, box.height) if box else flat.size
+            known = flat.mpp if own_mpp and mpp is None else mpp
     except (HistoseekError, OSError, ValueError) as error:
         missing = isinstance(source, Path) and not source.is_file()
         return Picture(source, box, mpp, trouble="file is missing" if missing else _short(error))
-    try:
-        width, height = (box.width, box.height) if box else flat.size
-        known = flat.mpp if own_mpp and mpp is None else mpp
-    finally:
-        flat.close()
-    return Picture(source, box, known, width, height, synthetic=_says_synthetic(source))
+    return Picture(source, box, known, width, height, "", _says_synthetic(source), readers)
 
 
 def inside(root: Path, path: str) -> Path | None:
@@ -92,10 +94,16 @@ def fitted(width: int, height: int, side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _open(source: Path | Image.Image) -> Reader:
+@contextmanager
+def _opened(source: Path | Image.Image, readers: OpenReaders | None) -> Iterator[Reader]:
     from histoseek.imaging import image_of, open_pixels
 
-    return open_pixels(source) if isinstance(source, Path) else image_of(source)
+    if readers is not None and isinstance(source, Path):
+        with readers.open(source) as reader:
+            yield reader
+        return
+    with closing(open_pixels(source) if isinstance(source, Path) else image_of(source)) as reader:
+        yield reader
 
 
 def _says_synthetic(source: Path | Image.Image) -> bool:

@@ -14,6 +14,7 @@ from histoseek.items import Item, inside_root
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
+    from histoseek.imaging import OpenReaders
     from histoseek.index.hits import Hit, Hits
 
 SIDE = 224
@@ -33,27 +34,28 @@ _COLUMNS = 5
 
 
 def draw_sheet(
-    hits: Hits, query: str | Path | Image.Image | Item | None = None, mpp: float | None = None
+    hits: Hits,
+    query: str | Path | Image.Image | Item | None = None,
+    mpp: float | None = None,
+    readers: OpenReaders | None = None,
 ) -> Image.Image:
     """Draw the query, framed, then the hits in a grid with rank, score, label and group.
 
     A query picture has the scale `mpp`, unless None, else that of its file. An `Item` lies under the root of the hits
-    and is drawn with its own box and scale. Without a query the words that were asked stand there.
-    Pictures of known scale are drawn at one scale unless their sizes differ too much, each with a scale bar. A file
-    that is missing or broken becomes a grey card. At most `MOST` hits are drawn.
+    and is drawn with its own box and scale. Without a query the words that were asked stand there. Pictures of known
+    scale are drawn at one scale unless their sizes differ too much, each with a scale bar. A file that is missing or
+    broken becomes a grey card. At most `MOST` hits are drawn. `readers` keep slides open that many hits lie on.
     """
     from PIL import Image, ImageDraw
 
     shown = list(hits)[:MOST]
-    pictures = [measure(hits.path_of(hit), hit.item.box, hit.item.mpp) for hit in shown]
-    asked = _asked_picture(hits, query, mpp)
-    words = _asked_words(hits)
+    pictures = [measure(hits.path_of(hit), hit.item.box, hit.item.mpp, readers=readers) for hit in shown]
+    asked, words = _asked_picture(hits, query, mpp), _asked_words(hits)
     left = 1 if asked is not None or words or hits.query else 0
     columns = min(_COLUMNS if len(shown) <= 20 else 8, max(1, len(shown)))
     rows = max(1, math.ceil(len(shown) / columns))
     scale, scale_note = common_scale([*pictures, *([asked] if asked else [])])
-    width = 2 * MARGIN + (columns + left) * (SIDE + _GAP) - _GAP + left * _GAP
-    width = max(width, 2 * MARGIN + 2 * SIDE + _GAP)
+    width = 2 * MARGIN + max((columns + left) * (SIDE + _GAP) - _GAP + left * _GAP, 2 * SIDE + _GAP)
     height = 2 * MARGIN + rows * (SIDE + _CAPTION) + _FOOTER - 8
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -66,9 +68,8 @@ def draw_sheet(
         draw_picture(sheet, picture, (x, y), scale)
         _draw_caption(draw, hit, (x, y + SIDE + 6))
     if not shown:
-        text = (MARGIN + left * (SIDE + 2 * _GAP), MARGIN + 8)
-        draw.text(text, "No hits", font=font_of(18), fill=QUIET)
-    synthetic = any(p.synthetic for p in pictures) or bool(asked and asked.synthetic)
+        draw.text((MARGIN + left * (SIDE + 2 * _GAP), MARGIN + 8), "No hits", font=font_of(18), fill=QUIET)
+    synthetic = any(p.synthetic for p in [*pictures, *([asked] if asked else [])])
     _draw_footer(sheet, hits, synthetic or any(_is_drawn(hit.item) for hit in shown), scale_note)
     return sheet
 

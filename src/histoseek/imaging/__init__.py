@@ -1,5 +1,6 @@
 """Pixels at a place and a scale."""
 
+from histoseek.imaging.deepzoom import DeepZoom, read_tile
 from histoseek.imaging.flat import FORMATS, MAX_PIXELS, FlatImage, image_of, open_flat, read_size
 from histoseek.imaging.grid import lay_tiles, share_of, tile_side
 from histoseek.imaging.opening import (
@@ -21,6 +22,7 @@ __all__ = [
     "MAX_PIXELS",
     "SLIDE_SUFFIXES",
     "TIFF_SUFFIXES",
+    "DeepZoom",
     "FlatImage",
     "Interpolation",
     "OpenReaders",
@@ -37,6 +39,7 @@ __all__ = [
     "origin_of",
     "plan_views",
     "read_size",
+    "read_tile",
     "read_views",
     "scale_of",
     "share_of",

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from histoseek.errors import ImageError, MissingExtraError, needs_extra
 from histoseek.imaging.flat import MAX_PIXELS, TROUBLE, FlatImage, open_flat, unwarned
+from histoseek.imaging.pyramid import Interpolation
 from histoseek.imaging.views import Reader
 from histoseek.items import Box
 
@@ -140,33 +142,67 @@ def _is_slide(image: Any) -> bool:
 
 @dataclass
 class _Kept:
+    """An open reader; `mark` tells the file from another one that took its name, `n_pixels` count where it is flat."""
+
     reader: Reader
-    n_users: int
+    mark: tuple[int, int]
+    n_pixels: int
+    n_users: int = 1
+    is_old: bool = False
+
+
+class OneAtATime:
+    """A reader that threads take turns at."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader, self._turn = reader, threading.Lock()
+        self.size, self.levels, self.mpp = reader.size, reader.levels, reader.mpp
+
+    def read(self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic") -> NDArray[np.uint8]:
+        """Read when it is our turn; raises as the reader does."""
+        with self._turn:
+            return self._reader.read(box, out, interpolation)
+
+    def close(self) -> None:
+        """Close it."""
+        self._reader.close()
 
 
 class OpenReaders:
-    """Readers by path for many threads: slides stay open, the last few of them; flat images are opened each time."""
+    """Readers by path for many threads: slides stay open, the last `kept_open` of them.
 
-    def __init__(self) -> None:
+    Flat images are opened each time, unless `flat_pixels` allows to keep so many decoded ones in memory. A file that
+    was replaced is opened anew.
+    """
+
+    def __init__(self, kept_open: int = KEPT_OPEN, flat_pixels: int = 0) -> None:
+        self._kept_open, self._flat_pixels = kept_open, flat_pixels
         self._lock = threading.Lock()
         self._kept: OrderedDict[Path, _Kept] = OrderedDict()
 
     @contextmanager
     def open(self, path: Path) -> Iterator[Reader]:
         """Give a reader of a file for as long as the block lasts; raises as `open_pixels` does."""
-        kept = self._taken(path)
+        mark = _mark_of(path)
+        kept = self._taken(path, mark)
         if kept is None:
             reader = open_pixels(path)
+            n_pixels = 0
             if isinstance(reader, FlatImage):  # one thread at a time may read it
-                with closing(reader):
-                    yield reader
-                return
-            kept = self._added(path, reader)
+                n_pixels = reader.size[0] * reader.size[1]
+                if n_pixels > self._flat_pixels:
+                    with closing(reader):
+                        yield reader
+                    return
+                reader = OneAtATime(reader)
+            kept = self._added(path, _Kept(reader, mark, n_pixels))
         try:
             yield kept.reader
         finally:
             with self._lock:
                 kept.n_users -= 1
+                if kept.is_old and not kept.n_users:
+                    kept.reader.close()
 
     def close(self) -> None:
         """Close what is open."""
@@ -175,23 +211,48 @@ class OpenReaders:
                 kept.reader.close()
             self._kept.clear()
 
-    def _taken(self, path: Path) -> _Kept | None:
+    def _taken(self, path: Path, mark: tuple[int, int]) -> _Kept | None:
         with self._lock:
             kept = self._kept.get(path)
+            if kept is not None and kept.mark != mark:
+                self._drop(path)
+                return None
             if kept is not None:
                 kept.n_users += 1
                 self._kept.move_to_end(path)
             return kept
 
-    def _added(self, path: Path, reader: Reader) -> _Kept:
+    def _added(self, path: Path, new: _Kept) -> _Kept:
         with self._lock:
             found = self._kept.get(path)
-            if found is not None:  # another thread was quicker
-                reader.close()
+            if found is not None and found.mark == new.mark:  # another thread was quicker
+                new.reader.close()
                 found.n_users += 1
                 return found
-            kept = self._kept[path] = _Kept(reader, 1)
-            n_more = max(0, len(self._kept) - KEPT_OPEN)
-            for old in [name for name, one in self._kept.items() if not one.n_users][:n_more]:
-                self._kept.pop(old).reader.close()
-            return kept
+            if found is not None:
+                self._drop(path)
+            self._kept[path] = new
+            for old in [name for name, one in self._kept.items() if not one.n_users]:
+                if self._is_within_limits():
+                    break
+                self._drop(old)
+            return new
+
+    def _is_within_limits(self) -> bool:
+        flat = [one.n_pixels for one in self._kept.values() if one.n_pixels]
+        return len(self._kept) - len(flat) <= self._kept_open and sum(flat) <= self._flat_pixels
+
+    def _drop(self, path: Path) -> None:
+        """Forget a reader, and close it as soon as nobody uses it."""
+        kept = self._kept.pop(path)
+        kept.is_old = True
+        if not kept.n_users:
+            kept.reader.close()
+
+
+def _mark_of(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # the reader says what is wrong
+        return (0, 0)
+    return stat.st_mtime_ns, stat.st_size

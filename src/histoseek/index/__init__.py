@@ -1,7 +1,7 @@
 """The archive: build, open, search."""
 
 from histoseek.index.adding import Added
-from histoseek.index.heat import HeatMap, heat_of
+from histoseek.index.heat import HeatMap, heat_of, heat_of_file
 from histoseek.index.hits import Hit, Hits, Vote
 from histoseek.index.index import Index
 from histoseek.index.query import MINUS, Example, RuleOptions, Rules
@@ -34,6 +34,7 @@ __all__ = [
     "WholeHits",
     "WholeRules",
     "heat_of",
+    "heat_of_file",
     "label_column",
     "labels_of",
     "open_bags",

@@ -41,14 +41,35 @@ def heat_of(index: Index, vector: NDArray[np.float32], slide: str) -> HeatMap:
     """
     index.refresh()
     items = index.rows.items
-    rows = rows_of_slide(items, slide)
-    rows = rows[np.asarray(items["box_x"].take(pa.array(rows)).is_valid())]
+    rows = _boxed(items, rows_of_slide(items, slide))
     if not len(rows):
         raise InputError(f"the index {index.address} holds no tiles of the slide {slide!r}{_hint(items, slide)}")
-    tiles = items.take(pa.array(rows))
-    paths = sorted(pc.unique(tiles["path"].combine_chunks()).to_pylist())
+    paths = sorted(pc.unique(items["path"].take(pa.array(rows)).combine_chunks()).to_pylist())
     if len(paths) > 1:
         raise InputError(f"{slide!r} may be {' or '.join(paths[:3])}: give the path of one of these slides")
+    return _heat(index, vector, rows)
+
+
+def heat_of_file(index: Index, vector: NDArray[np.float32], path: str) -> HeatMap:
+    """The same for the slide whose file the archive knows by this very path; what others write is not seen meanwhile.
+
+    Raises:
+        InputError: the index holds no tile of it.
+    """
+    items = index.rows.items
+    rows = _boxed(items, np.flatnonzero(np.asarray(pc.equal(items["path"], path))))
+    if not len(rows):
+        raise InputError("the archive holds no tiles of this slide, only the whole picture, so there is no heat map")
+    return _heat(index, vector, rows)
+
+
+def _boxed(items: pa.Table, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    boxed: NDArray[np.int64] = rows[np.asarray(items["box_x"].take(pa.array(rows)).is_valid(), dtype=bool)]
+    return boxed
+
+
+def _heat(index: Index, vector: NDArray[np.float32], rows: NDArray[np.int64]) -> HeatMap:
+    tiles = index.rows.items.take(pa.array(rows))
     boxes = np.column_stack([tiles[f"box_{side}"].to_numpy() for side in ("x", "y", "width", "height")])
     first = item_of(tiles.slice(0, 1).to_pylist()[0])
     scores = index.rows.checked(rows) @ vector

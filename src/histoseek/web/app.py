@@ -16,7 +16,20 @@ from histoseek.errors import HistoseekError
 from histoseek.evaluation import Report, calibrate
 from histoseek.index import Index
 from histoseek.stores.caching import cache_home
-from histoseek.web import asking, batch, health, meter, page, session_routes, uploads
+from histoseek.web import (
+    asking,
+    batch,
+    export,
+    health,
+    heat_tiles,
+    map,
+    meter,
+    page,
+    session_routes,
+    thumbnails,
+    tiles,
+    uploads,
+)
 from histoseek.web.archive import Archive
 from histoseek.web.audit import AuditLog
 from histoseek.web.decoding import Decoder
@@ -103,6 +116,11 @@ def _routes(parts: Parts) -> list[APIRouter]:
     found = [
         session_routes.router(parts.doorkeeper),
         asking.router(archive),
+        thumbnails.router(archive),
+        tiles.router(archive),
+        heat_tiles.router(archive),
+        map.router(archive),
+        export.router(archive),
         uploads.router(archive, parts.decoder, limits),
         batch.router(archive, limits),
         health.router(archive),

@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histoseek.errors import HistoseekError
+from histoseek.imaging import MAX_PIXELS, OpenReaders
 from histoseek.index import Example, Hits, Index, Region, RuleOptions
+from histoseek.index.layout import has_layout
 from histoseek.items import Item, inside_root, item_of
 from histoseek.items.filters import text_literal
 from histoseek.web.audit import note_asked
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
 
 MOST_VIEWS = 400
 """A region that takes the encoder more views than this is refused: it would keep all others waiting."""
+
+SLIDES_OPEN = 6
+"""Slides kept open; each may hold about 100 MB of decoded tiles."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,8 @@ class Archive:
     ) -> None:
         self.index = index
         self.keep_names = keep_names
-        self.has_map = False
         self.calibration: Calibration | None = None
+        self.readers = OpenReaders(SLIDES_OPEN, flat_pixels=MAX_PIXELS)
         self._names = Pseudonyms(secret, keep_names=keep_names)
         self._encoding = encoding
         self._lock = threading.Lock()
@@ -132,9 +137,23 @@ class Archive:
         """The columns that may be shown and filtered by."""
         return self._catalogue(self.now()).columns
 
+    @property
+    def has_map(self) -> bool:
+        """Whether there is a map of the archive as it is now."""
+        return has_layout(self.now())
+
     def column_names(self) -> frozenset[str]:
         """Their names."""
         return frozenset(column.name for column in self.columns())
+
+    def column_names_of(self, index: Index) -> list[str]:
+        """The names of the columns that may be shown of a version, in order."""
+        return [column.name for column in self._catalogue(index).columns]
+
+    def rows_of(self, index: Index, opaque: Sequence[str]) -> list[int | None]:
+        """Row numbers of items by their ids in a version; None for an id that is not there."""
+        items = self._catalogue(index).items
+        return [items.row(one) for one in opaque]
 
     def item_id(self, item: Item) -> str:
         """The opaque id of an item, the same on every start."""
@@ -161,6 +180,14 @@ class Archive:
         items = index.rows.items.select(["path", "slide", "mpp"])
         own = items.filter(pc.equal(items["path"], source))
         return self._entry(index, source, own["slide"][0].as_py(), own["mpp"][0].as_py(), own.num_rows)
+
+    def file(self, opaque: str) -> Path:
+        """Where the file of a slide lies; as `slide`, but without a look at all items."""
+        index = self.now()
+        source = self._catalogue(index).paths.name(opaque)
+        if source is None:
+            raise UnknownId("slide")
+        return inside_root(index.root, Item(id=source, path=source))
 
     def slides(self) -> list[SlideEntry]:
         """The slides: those files that items are boxes in, and that are there."""

@@ -6,6 +6,7 @@ import errno
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from histoseek.errors import InputError
 from histoseek.index import Index
 from histoseek.web.app import create_app
 from histoseek.web.headers import ANYWHERE
+from histoseek.web.map_making import MapMaking
 from histoseek.web.settings import Settings, check_host
 
 FIRST_PORT, PORTS_TRIED = 8000, 50
@@ -55,7 +57,8 @@ def serve(index: Index, settings: Settings, started: Callable[[str], None]) -> N
     server = Announcing(config, lambda: started(listening.url))
     for one in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended; that is no fault
         signal.signal(one, _let_end)
-    server.run(sockets=listening.sockets)
+    with MapMaking(app.state.archive) if settings.draw_map else nullcontext():
+        server.run(sockets=listening.sockets)
 
 
 def listen(host: str, port: int | None) -> Listening:

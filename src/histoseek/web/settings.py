@@ -44,6 +44,7 @@ class Settings:
     Without `api_key_file` the server listens on loopback only, and whoever reaches it may do everything. `report` is a
     report folder of an evaluation of the same index. `allow_hosts` are names beyond `host` that clients may call it by.
     `audit_log` is written beside the index, or into the cache where that is read-only, unless it is given.
+    `draw_map` lets the server draw the map of an archive that has none, in a process of its own.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +55,7 @@ class Settings:
     allow_hosts: tuple[str, ...] = ()
     audit_log: Path | None = None
     metrics: bool = False
+    draw_map: bool = True
     limits: Limits = field(default_factory=Limits)
 
 
