@@ -51,9 +51,10 @@ export function cancel() {
 }
 
 function receive(result) {
-  const { result: before, activeId } = now();
+  const { result: before, activeId, context } = now();
   const stays = result.hits.some((hit) => hit.id === activeId);
-  change({ result, changed: whatChanged(before, result), activeId: stays ? activeId : result.hits[0]?.id ?? null, view: 'hits' });
+  const active = (stays && result.hits.find((hit) => hit.id === activeId)) || result.hits[0] || null;
+  change({ result, changed: whatChanged(before, result), activeId: active?.id ?? null, context: context && active, view: 'hits' });
   history.replaceState(null, '', `#${fragmentOf(now()).fragment}`);
   const first = result.hits[0];
   announce(first ? `${result.hits.length} hits, the first scores ${first.score.toFixed(2)}` : 'Nothing was found');

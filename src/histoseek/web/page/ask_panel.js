@@ -18,15 +18,15 @@ const TABS = [
 const PANELS = { image: AskPicture, slide: SlideList, words: AskWords, item: AskItem };
 
 const ADDING = [
-  ['new', 'new question'],
-  ['plus', 'add as +'],
-  ['minus', 'add as −'],
+  ['new', 'asks anew'],
+  ['plus', 'adds +'],
+  ['minus', 'adds −'],
 ];
 
 /** Whether the next example begins a new question or joins this one. */
 function Adding() {
   const adding = useStore((state) => state.adding);
-  return html`<fieldset class="segments"><legend>The next one is a</legend>
+  return html`<fieldset class="segments"><legend>The next one</legend>
     ${ADDING.map(([value, text]) => html`<label key=${value}><input type="radio" name="adding" value=${value}
       checked=${adding === value} onChange=${() => change({ adding: value })} /><span>${text}</span></label>`)}
   </fieldset>`;

@@ -10,6 +10,6 @@ export const lookOf = (place) =>
 
 /** The place of a label among the archive's labels, most frequent first. */
 export function labelPlace(index, label) {
-  const column = index?.columns.find((one) => one.name === 'label');
-  return column?.values ? column.values.findIndex((one) => one.value === label) : -1;
+  const values = index?.columns.find((one) => one.name === 'label')?.values ?? [];
+  return label === null ? -1 : values.filter((one) => one.value !== null).findIndex((one) => one.value === label);
 }

@@ -3,16 +3,17 @@ import { Dialog } from './dialog.js';
 import { html, useEffect, useRef, useState } from './drawing.js';
 import { closeDialog, comparable } from './looking.js';
 import { outlines, boxShape } from './shapes.js';
-import { sourceOf } from './sources.js';
+import { physicalWidth, sourceOf } from './sources.js';
 import { now, useStore } from './store.js';
 import { Viewer, zoomToUm } from './viewer.js';
 
 const TIMES = 1.6;
+const RESIZE_MS = 60;
 
 /** Width in µm of what is meant on a source: its box, or all of it. */
 function meantUm({ viewer, source }) {
-  if (!source.box) return source.widthUm;
-  return (source.box.width / viewer.world.getItemAt(0).getContentSize().x) * source.widthUm;
+  const widthUm = physicalWidth(viewer, source);
+  return source.box ? (source.box.width / viewer.world.getItemAt(0).getContentSize().x) * widthUm : widthUm;
 }
 
 function centreOn({ viewer, source }) {
@@ -28,19 +29,21 @@ function level(sides) {
   const um = (Math.max(...sides.map(meantUm)) * TIMES) / width;
   for (const side of sides) {
     centreOn(side);
-    zoomToUm(side.viewer, side.source.widthUm, um, true);
+    zoomToUm(side.viewer, physicalWidth(side.viewer, side.source), um, true);
   }
 }
 
 /** Where a viewer looks, in µm from the middle it began with. */
 function lookOf({ viewer, source }) {
   const centre = viewer.viewport.getCenter(false);
-  return { x: centre.x * source.widthUm, y: centre.y * source.widthUm, um: source.widthUm / (viewer.viewport.getZoom(false) * viewer.viewport.getContainerSize().x) };
+  const widthUm = physicalWidth(viewer, source);
+  return { x: centre.x * widthUm, y: centre.y * widthUm, um: widthUm / (viewer.viewport.getZoom(false) * viewer.viewport.getContainerSize().x) };
 }
 
-/** Each follows the other; the flag keeps an echo from coming back. */
+/** Each follows the other; the flag keeps an echo from coming back. After a change of size both begin anew. */
 function link(sides) {
   let isFollowing = false;
+  let timer = 0;
   let last = sides.map(lookOf);
   const follow = (from) => () => {
     if (isFollowing) return;
@@ -49,15 +52,28 @@ function link(sides) {
     const seen = lookOf(sides[from]);
     const { viewer, source } = sides[to];
     const centre = viewer.viewport.getCenter(false);
-    const by = new window.OpenSeadragon.Point((seen.x - last[from].x) / source.widthUm, (seen.y - last[from].y) / source.widthUm);
-    zoomToUm(viewer, source.widthUm, seen.um);
+    const widthUm = physicalWidth(viewer, source);
+    const by = new window.OpenSeadragon.Point((seen.x - last[from].x) / widthUm, (seen.y - last[from].y) / widthUm);
+    zoomToUm(viewer, widthUm, seen.um);
     viewer.viewport.panTo(centre.plus(by));
     last = sides.map(lookOf);
     isFollowing = false;
   };
-  const handlers = [follow(0), follow(1)];
-  sides.forEach(({ viewer }, at) => ['zoom', 'pan'].forEach((event) => viewer.addHandler(event, handlers[at])));
-  return () => sides.forEach(({ viewer }, at) => ['zoom', 'pan'].forEach((event) => viewer.removeHandler(event, handlers[at])));
+  const resized = () => {
+    isFollowing = true;
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      level(sides);
+      last = sides.map(lookOf);
+      isFollowing = false;
+    }, RESIZE_MS);
+  };
+  const all = sides.flatMap(({ viewer }, at) => [[viewer, 'zoom', follow(at)], [viewer, 'pan', follow(at)], [viewer, 'resize', resized]]);
+  all.forEach(([viewer, event, handler]) => viewer.addHandler(event, handler));
+  return () => {
+    clearTimeout(timer);
+    all.forEach(([viewer, event, handler]) => viewer.removeHandler(event, handler));
+  };
 }
 
 function Side({ all, chosen, choose, name, onReady }) {
@@ -75,7 +91,7 @@ function Side({ all, chosen, choose, name, onReady }) {
   return html`<section class="side" aria-label=${name}>
     <label class="row"><span class="visually-hidden">${name} picture</span><select value=${one.id} onChange=${(event) => choose(event.target.value)}>
       ${all.map((each) => html`<option key=${each.id} value=${each.id} selected=${each.id === one.id}>${each.name}</option>`)}</select></label>
-    ${source ? html`<${Viewer} key=${source.key + one.id} source=${source} label=${one.name} onOpen=${onOpen} />` : html`<p class="hint">Its slide cannot be opened here.</p>`}
+    <${Viewer} key=${source.key + one.id} source=${source} label=${one.name} onOpen=${onOpen} />
   </section>`;
 }
 
@@ -85,11 +101,11 @@ export function Compare() {
   const [isLinked, setLinked] = useState(true);
   const [sides, setSides] = useState([null, null]);
   const all = useRef(comparable(now())).current;
-  const canLink = sides.every((side) => side?.source.widthUm);
+  const canLink = sides.every((side) => side && physicalWidth(side.viewer, side.source));
   useEffect(() => {
     if (canLink) level(sides);
-    return canLink && isLinked ? link(sides) : undefined;
-  }, [sides, isLinked]);
+  }, [sides]);
+  useEffect(() => (canLink && isLinked ? link(sides) : undefined), [sides, isLinked]);
   const ready = (at) => (side) => setSides((old) => old.map((one, place) => (place === at ? side : one)));
   const isOpen = sides.every(Boolean);
   return html`<${Dialog} title="Side by side" isWide=${true} onClose=${closeDialog}>

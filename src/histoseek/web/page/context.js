@@ -2,14 +2,17 @@
 import { ask, askItem, mark } from './actions.js';
 import { html, useEffect, useRef } from './drawing.js';
 import { Icon, IconButton } from './icons.js';
-import { activate, closeContext, compareHit, openContext, openSlide, slideOf } from './looking.js';
+import { activate, closeContext, compareHit, openContext, openSlide } from './looking.js';
 import { lengthText, magnificationText, mppText, valueText } from './scale.js';
 import { boxShape, outlines } from './shapes.js';
-import { itemSource, slideSource } from './sources.js';
+import { hitSource } from './sources.js';
 import { change, now, useStore } from './store.js';
 import { Viewer, showBox } from './viewer.js';
 
 const SOURCES = { expert: 'set by an expert', dataset: 'label of the dataset', predicted: 'predicted by a model' };
+
+/** Columns that the lines above say already. */
+const SAID = ['label_source', 'slide_width', 'slide_height', 'mpp', 'width', 'height'];
 
 function sizeText(hit) {
   if (!hit.width_um) return 'unknown';
@@ -25,7 +28,7 @@ function factsOf(hit) {
     ['Patient', hit.patient],
     ['Size', sizeText(hit)],
     ['Scale', `${magnificationText(hit.mpp)}, ${mppText(hit.mpp)}`],
-    ...Object.entries(hit.columns ?? {}).map(([name, value]) => [name.replaceAll('_', ' '), valueText(value)]),
+    ...Object.entries(hit.columns ?? {}).filter(([name]) => !SAID.includes(name)).map(([name, value]) => [name.replaceAll('_', ' '), valueText(value)]),
   ];
   return known.filter(([, value]) => value !== null && value !== undefined && value !== '–');
 }
@@ -52,7 +55,8 @@ function Head({ hit }) {
     <${IconButton} icon="close" label="Close the context" title="Close (Esc)" onClick=${closeContext} /></header>`;
 }
 
-function Actions({ hit, slide }) {
+function Actions({ hit }) {
+  const isListed = useStore((state) => state.slides?.some((slide) => slide.id === state.context?.slide?.id));
   const sign = useStore((state) => state.marks)[hit.id]?.sign ?? 0;
   const add = (adding) => {
     change({ adding });
@@ -64,7 +68,7 @@ function Actions({ hit, slide }) {
       <button type="button" class="button" aria-pressed=${String(sign < 0)} onClick=${() => mark(hit, -1)}><${Icon} name="minus" />Not relevant</button>
       <button type="button" class="button" onClick=${() => compareHit(hit)}><${Icon} name="compare" />Compare</button>`}
     <button type="button" class="button" onClick=${() => add('plus')}>Add to question</button>
-    ${slide && html`<button type="button" class="button" onClick=${() => openSlide(slide.id)}><${Icon} name="slide" />Open slide</button>`}
+    ${isListed && html`<button type="button" class="button" onClick=${() => openSlide(hit.slide.id)}><${Icon} name="slide" />Open slide</button>`}
   </div>`;
 }
 
@@ -73,7 +77,7 @@ function useBox(hit) {
   const held = useRef({ viewer: null, layer: null });
   const look = (immediately) => {
     const { viewer, layer } = held.current;
-    if (!viewer || !layer) return;
+    if (!viewer || !layer || !hit.box) return;
     layer.show([boxShape(hit.box, 'is-hit is-active')]);
     showBox(viewer, hit.box, 3, immediately);
   };
@@ -88,20 +92,19 @@ function useBox(hit) {
   };
 }
 
-function InSlide({ hit, slide }) {
+function InSlide({ hit }) {
   const onOpen = useBox(hit);
-  return html`<${Viewer} key=${slide.id} source=${slideSource(slide)} label=${`Slide ${slide.name} at this hit`} onOpen=${onOpen} />`;
+  return html`<${Viewer} source=${hitSource(hit)} label=${hit.box ? `Slide ${hit.slide.name} at this hit` : 'The whole picture'} onOpen=${onOpen} />
+    ${!hit.box && html`<p class="hint">A picture on its own; the archive does not know its slide.</p>`}`;
 }
 
 export function Context() {
   const hit = useStore((state) => state.context);
-  const slide = useStore((state) => slideOf(state, state.context));
   useEffect(() => {
     if (hit?.rank) activate(hit.id);
   }, [hit?.id]);
   if (!hit) return null;
   return html`<aside class="context" aria-label="Context of a hit"><${Head} hit=${hit} />
-    ${slide ? html`<${InSlide} hit=${hit} slide=${slide} />` : html`<${Viewer} key=${hit.id} source=${itemSource(hit)} label="The whole picture" />`}
-    ${!slide && html`<p class="hint">The picture itself; its slide cannot be opened here.</p>`}
-    <${Actions} hit=${hit} slide=${slide} /><${Facts} hit=${hit} /></aside>`;
+    <${InSlide} key=${hit.slide?.id ?? hit.id} hit=${hit} />
+    <${Actions} hit=${hit} /><${Facts} hit=${hit} /></aside>`;
 }

@@ -1,10 +1,10 @@
 /** A modal dialog with a heading; Esc and the close button close it, and focus goes back to where it was. */
-import { html, useEffect, useRef } from './drawing.js';
+import { html, useLayoutEffect, useRef } from './drawing.js';
 import { IconButton } from './icons.js';
 
 export function Dialog({ title, onClose, isWide, children }) {
   const element = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     element.current.showModal();
     return () => before?.isConnected && before.focus();

@@ -25,7 +25,7 @@ function Value({ column, one, chosen }) {
     setFilter(column.name, values.length ? { values } : null);
   };
   return html`<li><label class="value"><input type="checkbox" checked=${isOn} onChange=${choose} />
-    ${column.name === 'label' && html`<${Swatch} look=${lookOf(labelPlace(index, one.value))} />`}
+    ${column.name === 'label' && one.value !== null && html`<${Swatch} look=${lookOf(labelPlace(index, one.value))} />`}
     <span class="name">${one.value === null ? 'none' : valueText(one.value)}</span><span class="count">${number(one.count)}</span></label></li>`;
 }
 
@@ -69,8 +69,11 @@ function ColumnFilter({ column, isOpen }) {
   </details>`;
 }
 
+/** A column whose items all have one value tells nothing apart. */
+const tellsApart = (column) => (column.values ? column.values.length > 1 : column.min !== column.max);
+
 export function Filters() {
-  const columns = useStore((state) => state.index?.columns) ?? [];
+  const columns = (useStore((state) => state.index?.columns) ?? []).filter(tellsApart);
   const isFiltered = useStore((state) => Object.keys(state.filters).length > 0);
   if (!columns.length) return null;
   return html`<div class="filters"><div class="row head"><h3>Only among</h3>

@@ -1,6 +1,6 @@
 /** The hits: what they are, the grid at one physical scale, and what stands there when there are none. */
 import { cancel, search } from './actions.js';
-import { html, Fragment } from './drawing.js';
+import { html, Fragment, useEffect, useRef } from './drawing.js';
 import { HitCard } from './hit_card.js';
 import { onGridKey } from './keys.js';
 import { openDialog } from './looking.js';
@@ -8,7 +8,7 @@ import { frameUm, lengthText, number } from './scale.js';
 import { change, useStore } from './store.js';
 import { Vote } from './vote.js';
 
-const FRAMES = [[112, 'S'], [168, 'M'], [248, 'L']];
+const FRAMES = [[112, 'S'], [156, 'M'], [248, 'L']];
 
 function FrameSize() {
   const frame = useStore((state) => state.frame);
@@ -78,9 +78,14 @@ export function Hits() {
   const result = useStore((state) => state.result);
   const busy = useStore((state) => state.busy);
   const frame = useStore((state) => state.frame);
+  const changed = useStore((state) => state.changed);
+  const element = useRef(null);
+  useEffect(() => {
+    if (!changed) element.current?.closest('.view').scrollTo(0, 0);
+  }, [result]);
   if (!result) return busy ? html`<${Skeletons} frame=${frame} />` : html`<${Welcome} />`;
   const shownUm = frameUm(result.hits);
-  return html`<div class=${busy ? 'hits is-busy' : 'hits'} aria-busy=${String(busy)}>
+  return html`<div ref=${element} class=${busy ? 'hits is-busy' : 'hits'} aria-busy=${String(busy)}>
     <${Bar} result=${result} shownUm=${shownUm} />
     <${Warnings} warnings=${result.warnings} />
     ${result.hits.length ? html`<${Vote} vote=${result.vote} n=${result.hits.length} /><${Grid} result=${result} frame=${frame} shownUm=${shownUm} />` : html`<${Nothing} />`}

@@ -4,9 +4,6 @@ import { change, now } from './store.js';
 
 export const activeHit = ({ result, activeId }) => result?.hits.find((hit) => hit.id === activeId) ?? null;
 
-/** The slide that a hit lies on, if it can be opened. */
-export const slideOf = (state, hit) => (hit?.slide && hit.box && state.slides?.find((one) => one.id === hit.slide.id)) || null;
-
 export function activate(id) {
   const hit = now().result?.hits.find((one) => one.id === id);
   change((state) => ({ activeId: id, context: state.context && hit ? hit : state.context }));

@@ -50,6 +50,6 @@ export function Question() {
       <button type="button" class="link" disabled=${!canUndo} onClick=${undo}>Undo</button>
       <button type="button" class="link" disabled=${!examples.length} onClick=${clearQuestion}>Clear</button></div>
     <ul class="examples">${examples.map((example) => html`<${Example} key=${example.key} example=${example} />`)}</ul>
-    ${signs.length > 0 && html`<p class="quiet marks">with ${plus} hits marked + and ${signs.length - plus} marked −</p>`}
+    ${signs.length > 0 && html`<p class="quiet marks">and the hits you marked: ${plus} as +, ${signs.length - plus} as −</p>`}
   </div>`;
 }

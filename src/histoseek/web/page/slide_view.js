@@ -8,7 +8,7 @@ import { addHeat } from './heat.js';
 import { Icon } from './icons.js';
 import { openSlide } from './looking.js';
 import { boxShape, outlines, regionShape } from './shapes.js';
-import { slideSource } from './sources.js';
+import { physicalWidth, slideSource } from './sources.js';
 import { change, now, useStore } from './store.js';
 import { Viewer, zoomToUm } from './viewer.js';
 
@@ -25,8 +25,9 @@ function Tools({ tool, choose }) {
       checked=${tool === name} onChange=${() => choose(name)} /><span><${Icon} name=${icon} />${text}</span></label>`)}</fieldset>`;
 }
 
-function Magnifications({ viewer, widthUm }) {
-  if (!widthUm || !viewer) return null;
+function Magnifications({ viewer, source }) {
+  const widthUm = physicalWidth(viewer, source);
+  if (!widthUm) return null;
   return html`<span class="row magnifications" role="group" aria-label="Magnification">${MAGNIFICATIONS.map((times) => html`<button key=${times}
     type="button" class="button small" onClick=${() => zoomToUm(viewer, widthUm, 10 / times)}>${times}×</button>`)}</span>`;
 }
@@ -129,7 +130,7 @@ function OpenSlide({ slide, slides }) {
   return html`<div class=${`slide-view tool-${tool}`}>
     <div class="slide-bar"><${SlideChoice} slides=${slides} slide=${slide} /><${Tools} tool=${tool} choose=${setTool} />
       <button type="button" class="button" disabled=${!viewer} onClick=${askView} title="Search with the part of the slide that is in view">Ask with this view</button>
-      <${Magnifications} viewer=${viewer} widthUm=${source.widthUm} /><${Heat} viewer=${viewer} slide=${slide} /></div>
+      <${Magnifications} viewer=${viewer} source=${source} /><${Heat} viewer=${viewer} slide=${slide} /></div>
     <${Viewer} source=${source} label=${`Slide ${slide.name}`} onOpen=${onOpen} />
     <p class="hint slide-hint">${TOOLS.find(([name]) => name === tool)[3]}.</p>
   </div>`;

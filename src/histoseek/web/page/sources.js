@@ -4,9 +4,7 @@ import { api } from './api.js';
 const TILE = 512;
 const THUMBNAIL_PX = 1024;
 
-const widthOf = (slide) => (slide.mpp ? slide.width * slide.mpp : null);
-
-export const slideSource = (slide) => ({ key: `slide:${slide.id}`, tiles: api.tilesUrl(slide.id), widthUm: widthOf(slide) });
+export const slideSource = (slide) => ({ key: `slide:${slide.id}`, tiles: api.tilesUrl(slide.id), mpp: slide.mpp });
 
 export const itemSource = (hit) => ({
   key: `item:${hit.id}`,
@@ -37,6 +35,12 @@ function cut(canvas, x, y) {
   return context;
 }
 
+/** Width in µm of what a viewer has open; null where its scale is unknown. */
+export function physicalWidth(viewer, source) {
+  if (source.widthUm || !source.mpp || !viewer?.world?.getItemCount()) return source.widthUm ?? null;
+  return viewer.world.getItemAt(0).getContentSize().x * source.mpp;
+}
+
 export function boundsOf(region) {
   if (!region.polygon) return region;
   const xs = region.polygon.map(([x]) => x);
@@ -45,16 +49,17 @@ export function boundsOf(region) {
   return { x, y, width: Math.max(...xs) - x, height: Math.max(...ys) - y };
 }
 
+/** The slide or picture that a hit lies on. */
+export const slideOf = (hit) => hit?.slide && { ...hit.slide, mpp: hit.mpp };
+
+export const hitSource = (hit) => (hit.slide ? { ...slideSource(slideOf(hit)), box: hit.box } : itemSource(hit));
+
 /** What shows a thing side by side: its source, and the box on it that is meant. */
-export function sourceOf(one, slides) {
-  const { example, hit: found } = one;
-  const hit = found ?? example?.hit;
+export function sourceOf({ example, hit }, slides) {
   if (example?.region) {
     const slide = slides.find((each) => each.id === example.region.slide);
-    return slide ? { ...slideSource(slide), box: boundsOf(example.region) } : null;
+    return { ...slideSource(slide ?? { id: example.region.slide, mpp: null }), box: boundsOf(example.region) };
   }
   if (example?.preview) return pictureSource(`${example.key}`, example.preview, example.mpp);
-  const slide = hit?.box && hit.slide && slides.find((each) => each.id === hit.slide.id);
-  if (slide) return { ...slideSource(slide), box: hit.box };
-  return hit ? itemSource(hit) : null;
+  return hitSource(hit ?? example.hit);
 }

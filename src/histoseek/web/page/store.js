@@ -26,7 +26,7 @@ const FIRST = {
   compare: null,
   dialog: null,
   announced: '',
-  frame: 168,
+  frame: 156,
 };
 
 let state = FIRST;

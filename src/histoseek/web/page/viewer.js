@@ -2,6 +2,7 @@
 import { html, useEffect, useRef, useState } from './drawing.js';
 import { IconButton } from './icons.js';
 import { scaleBar } from './scale.js';
+import { physicalWidth } from './sources.js';
 
 const BAR_PX = 110;
 
@@ -45,19 +46,17 @@ export function showBox(viewer, box, times = 3, immediately = false) {
   viewer.viewport.fitBounds(around, immediately);
 }
 
-function Bar({ viewer, widthUm }) {
+function Bar({ viewer, source }) {
   const [um, setUm] = useState(null);
   useEffect(() => {
     if (!viewer) return undefined;
-    const look = () => setUm(umPerPx(viewer, widthUm));
+    const look = () => setUm(umPerPx(viewer, physicalWidth(viewer, source)));
     look();
     viewer.addHandler('viewport-change', look);
-    viewer.addHandler('resize', look);
-    return () => {
-      viewer.removeHandler('viewport-change', look);
-      viewer.removeHandler('resize', look);
-    };
-  }, [viewer, widthUm]);
+    const events = ['open', 'viewport-change', 'resize'];
+    events.forEach((event) => viewer.addHandler(event, look));
+    return () => events.forEach((event) => viewer.removeHandler(event, look));
+  }, [viewer, source.key]);
   const bar = scaleBar(um, BAR_PX);
   return html`<span class="viewer-scale">${bar
     ? html`<span class="scale-bar" style=${{ width: `${bar.px}px` }}>${bar.text}</span><span class="viewer-mag">${`${Number((10 / um).toPrecision(2))}×`}</span>`
@@ -73,6 +72,15 @@ function Buttons({ viewer }) {
   </span>`;
 }
 
+/** OpenSeadragon writes a style sheet into the page unless one is there; the CSP forbids that, so one without effect is. */
+function keepStylesOut() {
+  const mark = 'data-openseadragon-mobile-css';
+  if (document.querySelector(`style[${mark}]`)) return;
+  const nothing = document.createElementNS(null, 'style');
+  nothing.setAttribute(mark, 'true');
+  document.head.append(nothing);
+}
+
 /** Name the part that takes the keyboard, which OpenSeadragon leaves without a name. */
 function nameCanvas(viewer, label) {
   viewer.canvas.setAttribute('role', 'application');
@@ -80,7 +88,7 @@ function nameCanvas(viewer, label) {
 }
 
 /**
- * `source` is {key, tiles, widthUm}; `onOpen(viewer)` is called each time its picture has come, and may give back a
+ * `source` is {key, tiles} with mpp or widthUm; `onOpen(viewer)` is called each time its picture has come, and may give back a
  * function that cleans up.
  */
 export function Viewer({ source, label, onOpen, children }) {
@@ -88,6 +96,7 @@ export function Viewer({ source, label, onOpen, children }) {
   const [viewer, setViewer] = useState(null);
   const [failure, setFailure] = useState(null);
   useEffect(() => {
+    keepStylesOut();
     const made = window.OpenSeadragon(optionsFor(element.current));
     setViewer(made);
     return () => made.destroy();
@@ -111,7 +120,7 @@ export function Viewer({ source, label, onOpen, children }) {
   return html`<div class="viewer" data-source=${source.key}>
     <div class="viewer-canvas" ref=${element}></div>
     ${failure && html`<p class="viewer-failure" role="alert">${failure}</p>`}
-    ${viewer && html`<${Bar} viewer=${viewer} widthUm=${source.widthUm} /><${Buttons} viewer=${viewer} />`}
+    ${viewer && html`<${Bar} viewer=${viewer} source=${source} /><${Buttons} viewer=${viewer} />`}
     ${children}
   </div>`;
 }

@@ -7,6 +7,8 @@ import { useStore } from './store.js';
 
 const SHOWN = 6;
 
+const labelled = (vote) => vote.labels.reduce((sum, one) => sum + one.count, 0);
+
 const percent = (share) => `${Math.round(share * 100)} %`;
 
 function Part({ one }) {
@@ -39,6 +41,6 @@ export function Vote({ vote, n }) {
     <${Bars} labels=${vote.labels} />
     <ul class="vote-labels">${vote.labels.slice(0, SHOWN).map((one) => html`<${Part} key=${one.label} one=${one} />`)}
       ${rest > 0 && html`<li class="quiet">and ${rest} other labels</li>`}
-      <li class="quiet">${n} hits of ${vote.n_patients} ${vote.n_patients === 1 ? 'patient' : 'patients'}</li></ul>
+      <li class="quiet">${labelled(vote)} of ${n} hits have a label; ${vote.n_patients} ${vote.n_patients === 1 ? 'patient' : 'patients'}</li></ul>
   </section>`;
 }
