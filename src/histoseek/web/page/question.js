@@ -1,7 +1,7 @@
 /** The question as it stands: its examples with + and −, the marks, and undo. */
 import { Preview } from './ask_picture.js';
 import { api } from './api.js';
-import { clearQuestion, removeExample, turnExample, undo } from './actions.js';
+import { clearQuestion, mark, removeExample, turnExample, undo } from './actions.js';
 import { html } from './drawing.js';
 import { IconButton } from './icons.js';
 import { mppText } from './scale.js';
@@ -26,6 +26,13 @@ function Thumb({ example }) {
   return html`<span class="thumb-kind" aria-hidden="true">${{ text: 'Aa', region: '▭' }[example.kind] ?? '◩'}</span>`;
 }
 
+/** A marked hit; a click takes the mark away. */
+function Marked({ id, sign }) {
+  const said = sign > 0 ? 'relevant' : 'not relevant';
+  return html`<li><button type="button" class=${sign > 0 ? 'marked' : 'marked minus'} title=${`Marked ${said}; click to take the mark away`}
+    aria-label=${`Take away the mark ${said}`} onClick=${() => mark({ id }, sign)}><img src=${api.thumbnailUrl(id, 64)} alt="" /><span aria-hidden="true">${sign > 0 ? '+' : '−'}</span></button></li>`;
+}
+
 function Example({ example }) {
   const isPlus = example.weight > 0;
   const name = nameOf(example);
@@ -42,14 +49,14 @@ export function Question() {
   const examples = useStore((state) => state.examples);
   const marks = useStore((state) => state.marks);
   const canUndo = useStore((state) => state.past.length > 0);
-  const signs = Object.values(marks).map((mark) => mark.sign);
-  const plus = signs.filter((sign) => sign > 0).length;
+  const marked = Object.entries(marks);
   if (!examples.length && !canUndo) return null;
   return html`<div class="question">
     <div class="row head"><h3>Question</h3>
       <button type="button" class="link" disabled=${!canUndo} onClick=${undo}>Undo</button>
       <button type="button" class="link" disabled=${!examples.length} onClick=${clearQuestion}>Clear</button></div>
     <ul class="examples">${examples.map((example) => html`<${Example} key=${example.key} example=${example} />`)}</ul>
-    ${signs.length > 0 && html`<p class="quiet marks">and the hits you marked: ${plus} as +, ${signs.length - plus} as −</p>`}
+    ${marked.length > 0 && html`<p class="quiet marks">and hits that you marked</p>
+      <ul class="marks">${marked.map(([id, { sign }]) => html`<${Marked} key=${id} id=${id} sign=${sign} />`)}</ul>`}
   </div>`;
 }

@@ -23,6 +23,6 @@ export function Rules() {
     ${onSlides && html`<label for="per-slide">at most</label><select id="per-slide" value=${rules.per_slide ?? 0}
       onChange=${(event) => setRule('per_slide', Number(event.target.value) || null)}>
         ${PER_SLIDE.map((n) => html`<option key=${n} value=${n} selected=${n === rules.per_slide}>${n} a slide</option>`)}
-        <option value="0" selected=${rules.per_slide === null}>any number</option></select>`}</div>
+        <option value="0" selected=${rules.per_slide === null}>no limit</option></select>`}</div>
   </div>`;
 }

@@ -44,8 +44,15 @@ function boxInView(viewer) {
   return { x, y, width, height };
 }
 
+/** The cosines of the first and the last colour. */
+function HeatKey({ range }) {
+  if (!range) return html`<span class="quiet">being made…</span>`;
+  return html`<span class="heat-key"><span>${range.min.toFixed(2)}</span><span class="heat-ramp" role="img" aria-label="from unlike to like"></span><span>${range.max.toFixed(2)}</span></span>`;
+}
+
 function Heat({ viewer, slide }) {
   const [isOn, setOn] = useState(false);
+  const [range, setRange] = useState(null);
   const [strength, setStrength] = useState(0.6);
   const hasQuestion = useStore(isQuestion);
   const result = useStore((state) => state.result);
@@ -54,11 +61,16 @@ function Heat({ viewer, slide }) {
     if (!isOn || !viewer || !hasQuestion) return undefined;
     let isGone = false;
     api.heat(askedOf(now()), slide.id).then(
-      ({ query }) => !isGone && addHeat(viewer, slide, query, strength, (item) => (layer.current = item)),
+      (said) => {
+        if (isGone) return;
+        setRange(said);
+        addHeat(viewer, slide, said.query, strength, (item) => (layer.current = item));
+      },
       (error) => announce(error.message) ?? change({ problem: { title: 'No heat map', text: error.message } }),
     );
     return () => {
       isGone = true;
+      setRange(null);
       if (layer.current && viewer.world) viewer.world.removeItem(layer.current);
       layer.current = null;
     };
@@ -70,7 +82,7 @@ function Heat({ viewer, slide }) {
   return html`<span class="row heat"><label class="switch" title=${hasQuestion ? 'Where this slide looks like the question' : 'Ask something first'}>
       <input type="checkbox" role="switch" checked=${isOn} disabled=${!hasQuestion} onChange=${(event) => setOn(event.target.checked)} /><span>Heat of the question</span></label>
     ${isOn && html`<label class="row"><span class="visually-hidden">Strength of the heat map</span><input type="range" min="0.1" max="1" step="0.1" value=${strength} onInput=${set} /></label>
-      <span class="heat-key"><span>unlike</span><span class="heat-ramp" aria-hidden="true"></span><span>like</span></span>`}</span>`;
+      <${HeatKey} range=${range} />`}</span>`;
 }
 
 /** Hits and regions of the question that lie on this slide. */
