@@ -9,7 +9,7 @@ const MOST_UNDO = 50;
 let running = null;
 let nextKey = 1;
 
-const questionOf = ({ examples, filters, rules, marks }) => ({ examples, filters, rules, marks });
+const questionOf = ({ examples, filters, only, rules, marks }) => ({ examples, filters, only, rules, marks });
 
 export function announce(text) {
   change({ announced: text });
@@ -125,7 +125,7 @@ export async function askPicture(picture, mpp) {
   const alone = { examples: [], ...rulesBody(now()) };
   const result = await busyWith((signal) => api.searchPicture(picture.file, mpp, alone, signal));
   if (!result) return;
-  withExample({ kind: 'picture', vector: result.query.vector, caption: picture.name, preview: picture.preview, mpp });
+  withExample({ kind: 'picture', vector: result.query.vector, file: result.query.file, caption: picture.name, preview: picture.preview, mpp });
   change({ pending: null });
   if (now().examples.length === 1) receive(result);
   else await search();
@@ -149,7 +149,9 @@ export const turnExample = (key) =>
 
 export const clearQuestion = () => changeQuestion({ examples: [], marks: {}, context: null });
 export const setRule = (name, value) => changeQuestion((state) => ({ rules: { ...state.rules, [name]: value } }));
-export const clearFilters = () => changeQuestion({ filters: {} });
+export const clearFilters = () => changeQuestion({ filters: {}, only: null });
+/** Search only among these items, chosen on the map; null lets all in again. */
+export const setOnly = (only) => changeQuestion({ only });
 
 /** `filter` is {values} or {min, max}; null takes the column's filter away. */
 export function setFilter(column, filter) {
@@ -190,7 +192,7 @@ export async function askFragment() {
   const { version, examples, rules, filters } = questionIn(location.hash);
   const known = examples.filter((one) => one.kind !== 'text' || now().index.has_text);
   const filled = await Promise.all(known.map(withHit));
-  change({ examples: filled.map((one) => ({ key: nextKey++, ...one })), rules, filters, marks: {} });
+  change({ examples: filled.map((one) => ({ key: nextKey++, ...one })), rules, filters, only: null, marks: {} });
   if (version && version !== now().index.version) {
     announce('This link was made for another version of the archive; hits may differ');
   }

@@ -86,6 +86,7 @@ export const api = {
   heat: (asked, slide) => post('heat', { ...asked, slide }),
   map: () => get('map'),
   mapPoints: async () => new Float32Array(await (await send('map/points')).arrayBuffer()),
+  mapRows: (ids) => get(`map/rows?ids=${ids}`),
   mapIds: (rows) => get(`map/ids?rows=${rows}`),
   mapColumn: (name) => get(`map/columns/${encodeURIComponent(name)}`),
   async exportHits(format, asked) {

@@ -9,7 +9,7 @@ export function exampleBody(example) {
   if (example.kind === 'item') body.item = example.item;
   else if (example.kind === 'text') body.text = example.text;
   else if (example.kind === 'region') body.region = example.region;
-  else body.vector = example.vector;
+  else Object.assign(body, { vector: example.vector, file: example.file ?? null });
   return body;
 }
 
@@ -22,8 +22,8 @@ export function filterBodies(filters) {
   return Object.entries(filters).map(([column, filter]) => ({ column, ...filter }));
 }
 
-export function rulesBody({ filters, rules }) {
-  return { ...rules, filters: filterBodies(filters) };
+export function rulesBody({ filters, rules, only }) {
+  return { ...rules, filters: filterBodies(filters), only };
 }
 
 /** The question as `POST /search` takes it. */

@@ -1,5 +1,5 @@
 /** Filters from the archive's own columns, with how many items have each value. */
-import { clearFilters, setFilter } from './actions.js';
+import { clearFilters, setFilter, setOnly } from './actions.js';
 import { html, useState } from './drawing.js';
 import { labelPlace, lookOf } from './colours.js';
 import { Swatch } from './icons.js';
@@ -74,10 +74,12 @@ const tellsApart = (column) => (column.values ? column.values.length > 1 : colum
 
 export function Filters() {
   const columns = (useStore((state) => state.index?.columns) ?? []).filter(tellsApart);
-  const isFiltered = useStore((state) => Object.keys(state.filters).length > 0);
+  const only = useStore((state) => state.only);
+  const isFiltered = useStore((state) => Object.keys(state.filters).length > 0 || state.only !== null);
   if (!columns.length) return null;
   return html`<div class="filters"><div class="row head"><h3>Only among</h3>
       <button type="button" class="link" disabled=${!isFiltered} onClick=${clearFilters}>All</button></div>
+    ${only && html`<p class="row chosen-on-map"><span>${number(only.length)} items chosen on the map</span><button type="button" class="link" onClick=${() => setOnly(null)}>All items</button></p>`}
     ${columns.map((column, at) => html`<${ColumnFilter} key=${column.name} column=${column} isOpen=${at === 0} />`)}
   </div>`;
 }

@@ -1,7 +1,7 @@
 /** The map of the archive as the server sends it: places, values of a column, and ids of chosen rows. */
 import { api } from './api.js';
 
-const ROWS_AT_ONCE = 400;
+const ROWS_AT_ONCE = 1000;
 const NONE = 65535;
 
 /** Codes of a column as base64 of little-endian uint16. */
@@ -22,8 +22,13 @@ export async function columnOf(name) {
 export async function idsOf(rows) {
   const ids = [];
   for (let at = 0; at < rows.length; at += ROWS_AT_ONCE) {
-    const said = await api.mapIds(rows.slice(at, at + ROWS_AT_ONCE).join(','));
-    ids.push(...(said.ids ?? said));
+    ids.push(...(await api.mapIds(rows.slice(at, at + ROWS_AT_ONCE).join(','))).ids);
   }
   return ids;
+}
+
+/** Where items lie on the map; those that are not on it are left out. */
+export async function rowsOf(ids) {
+  const { rows } = await api.mapRows(ids.slice(0, ROWS_AT_ONCE).join(','));
+  return rows.filter((row) => row !== null);
 }

@@ -25,7 +25,7 @@ function drawOver(canvas, scatter, hits, lasso) {
   paint.lineWidth = 2;
   paint.strokeStyle = isDark() ? '#ffffff' : '#111111';
   paint.fillStyle = isDark() ? 'rgb(255 255 255 / 12%)' : 'rgb(0 0 0 / 10%)';
-  for (const { row } of hits) {
+  for (const row of hits) {
     const [x, y] = scatter.toScreen(scatter.points[2 * row], scatter.points[2 * row + 1]);
     paint.beginPath();
     paint.arc(x, y, 9, 0, 7);
@@ -106,7 +106,7 @@ function useDrawing(scatter, over, props, held) {
     scatter?.setChosen(props.chosen);
     redraw();
   }, [scatter, props.chosen]);
-  useEffect(redraw, [scatter, props.hits.map((hit) => hit.row).join()]);
+  useEffect(redraw, [scatter, props.hits]);
   useEffect(() => {
     if (!scatter) return undefined;
     const watch = new ResizeObserver(redraw);

@@ -1,11 +1,11 @@
 /** The embedding map: every item a point, near ones alike; colour by a column, choose with a lasso or from a list. */
 import { api } from './api.js';
-import { announce, setFilter } from './actions.js';
+import { announce, setOnly } from './actions.js';
 import { lookOf } from './colours.js';
 import { html, useEffect, useRef, useState } from './drawing.js';
 import { Icon, IconButton, Swatch } from './icons.js';
 import { openContext } from './looking.js';
-import { columnOf, idsOf } from './map_data.js';
+import { columnOf, idsOf, rowsOf } from './map_data.js';
 import { MapSurface } from './map_surface.js';
 import { number, valueText } from './scale.js';
 import { change, useStore } from './store.js';
@@ -66,16 +66,16 @@ async function openRow(row) {
 
 async function searchAmong(rows) {
   const ids = await idsOf(rows);
-  await setFilter('id', { values: ids });
+  await setOnly(ids);
   announce(`Only the ${number(ids.length)} chosen items are searched`);
 }
 
 function Chosen({ chosen, clear }) {
   const [isOpen, setOpen] = useState(false);
-  const filtered = useStore((state) => state.filters.id);
+  const only = useStore((state) => state.only);
   if (!chosen) {
     return html`<p class="hint">Draw around points with the lasso, or choose a value. A click opens an item.</p>
-      ${filtered && html`<button type="button" class="button small" onClick=${() => setFilter('id', null)}>Search all items again</button>`}`;
+      ${only && html`<button type="button" class="button small" onClick=${() => setOnly(null)}>Search all items again</button>`}`;
   }
   const { rows, name } = chosen;
   return html`<div class="chosen-items"><p><strong>${number(rows.length)} items</strong> <span class="quiet">${name}</span></p>
@@ -95,16 +95,16 @@ function ChosenList({ rows }) {
     onClick=${() => api.item(id).then(openContext)}><img src=${api.thumbnailUrl(id, 64)} alt="" loading="lazy" /><code>${id}</code></button></li>`)}</ol>`;
 }
 
-/** Rows of the hits on the map, so that they can be ringed; only in archives whose ids are quickly asked. */
+/** Rows of the hits on the map, so that they can be ringed. */
 function useHitRows(map) {
   const result = useStore((state) => state.result);
-  const [ids, setIds] = useState(null);
+  const [rows, setRows] = useState([]);
   useEffect(() => {
-    if (map && map.n <= MOST_IDS) idsOf(Array.from({ length: map.n }, (_, row) => row)).then(setIds, () => setIds(null));
-  }, [map?.version]);
-  if (!ids || !result) return [];
-  const places = new Map(ids.map((id, row) => [id, row]));
-  return result.hits.map((hit) => ({ rank: hit.rank, row: places.get(hit.id) })).filter((one) => one.row !== undefined);
+    if (!map || !result?.hits.length) return setRows([]);
+    rowsOf(result.hits.map((hit) => hit.id)).then(setRows, (error) => announce(error.message));
+    return undefined;
+  }, [map?.version, result]);
+  return rows;
 }
 
 export function MapView() {

@@ -20,7 +20,7 @@ function exampleFrom({ i, t, r, w }) {
 }
 
 /** The fragment that asks the same again, and whether something had to stay out of it. */
-export function fragmentOf({ examples, filters, rules, index }) {
+export function fragmentOf({ examples, filters, only, rules, index }) {
   const kept = examples.map(exampleText);
   const fields = new URLSearchParams();
   if (index) fields.set('v', index.version);
@@ -30,7 +30,7 @@ export function fragmentOf({ examples, filters, rules, index }) {
   for (const [name, short] of Object.entries(SHORT)) {
     if (rules[name] !== RULES[name]) fields.set(short, JSON.stringify(rules[name]));
   }
-  return { fragment: fields.toString(), isWhole: shareable.length === examples.length };
+  return { fragment: fields.toString(), isWhole: shareable.length === examples.length && !only };
 }
 
 function parsed(text, otherwise) {

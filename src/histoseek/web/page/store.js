@@ -9,6 +9,7 @@ const FIRST = {
   slides: null,
   examples: [],
   filters: {},
+  only: null,
   rules: RULES,
   marks: {},
   past: [],

@@ -25,7 +25,7 @@ function Link() {
   return html`<div class="permalink"><label for="link">Link to this question</label>
     <div class="row"><input id="link" readonly value=${linkOf(fragment)} onFocus=${(event) => event.target.select()} />
       <button type="button" class="button" onClick=${copy}>${isCopied ? 'Copied' : 'Copy'}</button></div>
-    <p class="hint">${isWhole ? 'It holds ids, words and filters, and the version of the archive.' : 'Your picture is not in it: a link never holds pixels. Save the session instead.'}
+    <p class="hint">${isWhole ? 'It holds ids, words and filters, and the version of the archive.' : 'A picture of yours and items chosen on the map are not in it: a link holds no pixels. Save the session instead.'}
       ${Object.keys(now().marks).length > 0 ? ' Marks are kept in the session, not in the link.' : ''}</p></div>`;
 }
 
