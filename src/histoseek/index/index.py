@@ -209,7 +209,7 @@ class Index:
         if items is not None and len(items) != len(queries):
             raise InputError(f"{len(queries)} vectors cannot belong to {len(items)} items")
         named = None if items is None else self._held(items, view).tolist()
-        found = select_many(view.rows, queries, kept, view.allowed(kept.where), named)
+        found = select_many(view.rows, queries, kept, view.allowed(kept.where, kept.only), named)
         columns = rows_at(view.rows.items, np.concatenate([rows for rows, _ in found])).to_pylist()
         answers, at = [], 0
         for rows, scores in found:
@@ -380,7 +380,8 @@ class Index:
             return find_served(self._server, vector, rules, named)
         view = self.view
         own = np.zeros(0, dtype=np.int64) if named is None else view.rows_of(named["id"].to_pylist())
-        rows, scores = select_rows(view.rows, vector, rules, view.allowed(rules.where), own[own >= 0].tolist())
+        allowed = view.allowed(rules.where, rules.only)
+        rows, scores = select_rows(view.rows, vector, rules, allowed, own[own >= 0].tolist())
         return rows_at(view.rows.items, rows), scores
 
 

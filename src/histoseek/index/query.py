@@ -44,6 +44,7 @@ class RuleOptions(TypedDict, total=False):
 
     k: int
     where: str | None
+    only: Sequence[str] | None
     exclude_group: bool | None
     per_group: int | None
     per_slide: int | None
@@ -55,7 +56,8 @@ class RuleOptions(TypedDict, total=False):
 class Rules:
     """What hits must keep to.
 
-    `k` hits at most; `where` is a filter over the index's columns; `exclude_group` leaves out the groups of the
+    `k` hits at most; `where` is a filter over the index's columns; `only` names the ids of the items that can be hits
+    (those chosen on a map, for instance); `exclude_group` leaves out the groups of the
     query's items (None: whenever the query names an item, or a region of a slide that the archive holds; True: also
     those of query files that it holds); at
     most `per_group` and `per_slide` hits of one group or slide; `collapse` shows identical images once; hits score at
@@ -64,6 +66,7 @@ class Rules:
 
     k: int = 10
     where: str | None = None
+    only: Sequence[str] | None = None
     exclude_group: bool | None = None
     per_group: int | None = None
     per_slide: int | None = None

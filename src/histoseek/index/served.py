@@ -49,6 +49,8 @@ def find_served(
     store: MilvusStore, vector: NDArray[np.float32], rules: Rules, named: pa.Table | None
 ) -> tuple[pa.Table, NDArray[np.float32]]:
     """Items and scores of the hits, best first; `named` are the items that the query itself consists of."""
+    if rules.only is not None:
+        raise InputError("an archive on a server is not searched among single items; use a filter, or the index folder")
     groups: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
     if named is not None:

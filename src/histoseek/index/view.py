@@ -31,8 +31,14 @@ class View:
         self._masks: dict[str, NDArray[np.bool_]] = {}
         self._row_by_id: dict[str, int] = {}
 
-    def allowed(self, where: str | None) -> NDArray[np.bool_] | None:
-        """Which rows fulfil a filter, `[N]`; None means all."""
+    def allowed(self, where: str | None, only: Iterable[str] | None = None) -> NDArray[np.bool_] | None:
+        """Which rows fulfil a filter and, if given, are among the ids `only`, `[N]`; None means all."""
+        if only is not None:
+            rows = self.rows_of(only)
+            among = np.zeros(self.rows.items.num_rows, dtype=bool)
+            among[rows[rows >= 0]] = True
+            fulfils = self.allowed(where)
+            return among if fulfils is None else among & fulfils
         if where is None:
             return None
         mask = self._masks.get(where)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -70,13 +71,14 @@ class Answer:
     """Hits with the unit vector `[D]` that found them, in the version of the archive that was searched.
 
     `is_comparable` says whether their scores are on the scale of one picture with another: those of words are not, nor
-    are those of examples that push away.
+    are those of examples that push away. `file` is the digest of the upload among them.
     """
 
     hits: Hits
     vector: NDArray[np.float32]
     version: str
     is_comparable: bool
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,15 @@ class Archive:
             raise UnknownId("item")
         return item_of(index.rows.items.slice(row, 1).to_pylist()[0])
 
+    def _names_of(self, opaque: Sequence[str]) -> list[str]:
+        """What the archive calls many items; quicker than one after the other."""
+        index = self.now()
+        rows = self.rows_of(index, opaque)
+        if None in rows:
+            raise UnknownId("item")
+        names: list[str] = index.rows.items["id"].take(pa.array(rows, pa.int64())).to_pylist()
+        return names
+
     def slide_id(self, path: str) -> str:
         """The opaque id of a slide, by the path that items name it by."""
         return self._names.id_of("slide", path)
@@ -213,8 +224,14 @@ class Archive:
         return [self._example(one) for one in asked]
 
     def rules(self, asked: SearchIn) -> RuleOptions:
-        """The rules of a question, its filters as a condition; raises `CannotAnswer` for an unknown column."""
+        """The rules of a question, its filters as a condition.
+
+        Raises:
+            CannotAnswer: a column is unknown.
+            UnknownId: an item that is searched among is not there.
+        """
         return {
+            "only": None if asked.only is None else self._names_of(asked.only),
             "k": asked.k,
             "where": where_of(asked.filters, self.columns()),
             "exclude_group": asked.exclude_group,
@@ -246,8 +263,10 @@ class Archive:
         index = self.now()
         examples = [*self.examples(asked.examples), *([picture] if picture is not None else [])]
         rules = self.rules(asked)
-        if digest is not None and asked.exclude_group:
-            rules["where"] = _without_groups(rules.get("where"), self._groups_of_file(index, digest))
+        sent = [one.file for one in asked.examples if isinstance(one, VectorExample)]
+        held = [group for one in {*sent, digest} - {None} for group in self._groups_of_file(index, str(one))]
+        if held and asked.exclude_group:
+            rules["where"] = _without_groups(rules.get("where"), held)
         vector = self._vector(index, examples)
         try:
             hits = index.answer(vector, examples if picture is None else examples[:-1], **rules)
@@ -256,7 +275,7 @@ class Archive:
         self._note(index, asked, vector)
         note_asked(k=asked.k, shown=[self.item_id(hit.item) for hit in hits])
         is_comparable = all(one.kind != "text" and one.weight > 0 for one in examples)
-        return Answer(replace(hits, query={}), vector, version_of(index), is_comparable)
+        return Answer(replace(hits, query={}), vector, version_of(index), is_comparable, digest)
 
     def _note(self, index: Index, asked: SearchIn, vector: NDArray[np.float32]) -> None:
         """Tell the audit log what was asked: ids of the server's own making and a digest, never words or pixels."""

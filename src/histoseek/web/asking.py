@@ -79,7 +79,7 @@ def answer_out(archive: Archive, answer: Answer, since: float, warnings: Sequenc
     return SearchOut(
         index_version=answer.version,
         took_ms=round((time.perf_counter() - since) * 1000, 2),
-        query=QueryOut(vector=answer.vector.tolist(), digest=digest_of(answer.vector)),
+        query=QueryOut(vector=answer.vector.tolist(), digest=digest_of(answer.vector), file=answer.file),
         hits=hits,
         vote=vote_of(strong, len(hits), archive.calibration, len(weak)),
         warnings=told,

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 ID = r"^[A-Za-z0-9_-]{16}$"
+DIGEST = r"^[0-9a-f]{64}$"
 MOST_HITS = 1000
 MOST_EXAMPLES = 64
 MOST_NUMBERS = 8192
+MOST_CHOSEN = 5000
 
 OpaqueId = Annotated[str, Field(pattern=ID, description="An id that this server gave; it says nothing by itself.")]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
@@ -53,9 +55,13 @@ class ItemExample(Asked):
 
 
 class VectorExample(Asked):
-    """Something near this vector, which has as many numbers as the archive's own."""
+    """Something near this vector, which has as many numbers as the archive's own.
+
+    `file` goes on with the vector of an upload: where the archive holds the very file, its patient is still left out.
+    """
 
     vector: Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS)]
+    file: Annotated[str, Field(pattern=DIGEST, description="`query.file` of the answer to the upload.")] | None = None
     weight: Weight = 1.0
 
 
@@ -132,6 +138,7 @@ class SearchIn(Asked):
     examples: Annotated[list[ExampleIn], Field(max_length=MOST_EXAMPLES)] = []
     k: Annotated[int, Field(ge=1, le=MOST_HITS)] = 25
     filters: Annotated[list[FilterIn], Field(max_length=32)] = []
+    only: Annotated[list[OpaqueId], Field(max_length=MOST_CHOSEN, description="Only among these items.")] | None = None
     exclude_group: Annotated[bool, Field(description="Leave out the patients that the query comes from.")] = True
     collapse: Annotated[bool, Field(description="Show identical pictures once.")] = True
     per_slide: Annotated[int, Field(ge=1, le=MOST_HITS)] | None = 3
@@ -221,10 +228,14 @@ class VoteOut(BaseModel):
 
 
 class QueryOut(BaseModel):
-    """The question as one unit vector, with which a client goes on asking, and its digest."""
+    """The question as one unit vector, with which a client goes on asking, and its digest.
+
+    `file` is the SHA-256 of an upload's bytes; null where nothing was uploaded.
+    """
 
     vector: list[float]
     digest: str
+    file: str | None = None
 
 
 class SearchOut(BaseModel):

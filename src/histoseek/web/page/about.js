@@ -1,0 +1,41 @@
+/** What the archive is: its encoder, its version, its licence, and how good its answers were when measured. */
+import { Dialog } from './dialog.js';
+import { html } from './drawing.js';
+import { closeDialog } from './looking.js';
+import { mppText, number } from './scale.js';
+import { useStore } from './store.js';
+
+const percent = (share) => `${(share * 100).toFixed(1)} %`;
+
+function factsOf(index) {
+  return [
+    ['Name', index.name],
+    ['Version', index.version],
+    ['Items', number(index.n_items)],
+    ['Slides', number(index.n_slides)],
+    ['Patients', number(index.n_patients)],
+    ['Encoder', `${index.encoder}, ${index.dim} numbers a picture`],
+    ['Asked at', mppText(index.mpp)],
+    ['Fingerprint', index.fingerprint],
+    ['Words', index.has_text ? 'can be asked' : index.text_why_not ?? 'cannot be asked'],
+    ['Licence of the images', index.licence ?? 'not stated'],
+    ['Neighbours found', index.search_recall === null ? 'all: the search is exact, or its recall has not been measured' : percent(index.search_recall)],
+    ['“Not similar enough” below', index.floor === null ? 'not calibrated' : index.floor.toFixed(3)],
+  ];
+}
+
+function Reliability({ rows }) {
+  if (!rows?.length) return html`<p class="hint">No report of an evaluation was given to the server (<code>--report</code>), so the reliability of a vote is not known.</p>`;
+  return html`<table><caption>How often a vote for a label was right, on held-out queries</caption>
+    <thead><tr><th scope="col">Label</th><th scope="col" class="num">Right</th><th scope="col" class="num">Queries</th></tr></thead>
+    <tbody>${rows.map((row) => html`<tr key=${row.label}><th scope="row">${row.label}</th><td class="num">${percent(row.precision)}</td><td class="num">${number(row.n_queries)}</td></tr>`)}</tbody></table>`;
+}
+
+export function About() {
+  const index = useStore((state) => state.index);
+  return html`<${Dialog} title="About this archive" onClose=${closeDialog}>
+    <dl class="facts">${factsOf(index).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+    <${Reliability} rows=${index.reliability} />
+    <p><strong>Research use only.</strong> Hits show likeness of pictures. They are no diagnosis and replace none.</p>
+  </${Dialog}>`;
+}

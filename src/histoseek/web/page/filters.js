@@ -1,0 +1,85 @@
+/** Filters from the archive's own columns, with how many items have each value. */
+import { clearFilters, setFilter, setOnly } from './actions.js';
+import { html, useState } from './drawing.js';
+import { labelPlace, lookOf } from './colours.js';
+import { Swatch } from './icons.js';
+import { number, valueText } from './scale.js';
+import { useStore } from './store.js';
+
+const MANY = 10;
+
+function nameOf(column) {
+  const words = column.replaceAll('_', ' ');
+  return words[0].toUpperCase() + words.slice(1);
+}
+
+function toggled(values, value) {
+  return values.includes(value) ? values.filter((one) => one !== value) : [...values, value];
+}
+
+function Value({ column, one, chosen }) {
+  const index = useStore((state) => state.index);
+  const isOn = chosen.includes(one.value);
+  const choose = () => {
+    const values = toggled(chosen, one.value);
+    setFilter(column.name, values.length ? { values } : null);
+  };
+  return html`<li><label class="value"><input type="checkbox" checked=${isOn} onChange=${choose} />
+    ${column.name === 'label' && one.value !== null && html`<${Swatch} look=${lookOf(labelPlace(index, one.value))} />`}
+    <span class="name">${one.value === null ? 'none' : valueText(one.value)}</span><span class="count">${number(one.count)}</span></label></li>`;
+}
+
+function Values({ column, filter }) {
+  const [part, setPart] = useState('');
+  const [isAll, setAll] = useState(false);
+  const chosen = filter?.values ?? [];
+  const found = column.values.filter((one) => valueText(one.value).toLowerCase().includes(part.toLowerCase()));
+  const shown = isAll ? found : found.slice(0, MANY);
+  return html`${column.values.length > MANY && html`<input type="search" class="find" placeholder="find a value"
+      aria-label=${`Find a value of ${nameOf(column.name)}`} value=${part} onInput=${(event) => setPart(event.target.value)} />`}
+    <ul class="values">${shown.map((one) => html`<${Value} key=${String(one.value)} column=${column} one=${one} chosen=${chosen} />`)}</ul>
+    ${shown.length < found.length && html`<button type="button" class="link" onClick=${() => setAll(true)}>all ${found.length}</button>`}`;
+}
+
+function typed(column, text) {
+  if (text === '') return null;
+  if (column.kind === 'date') return text;
+  const value = Number(text.replace(',', '.'));
+  return Number.isFinite(value) ? value : null;
+}
+
+function Range({ column, filter }) {
+  const type = column.kind === 'date' ? 'date' : 'text';
+  const set = (end) => (event) => {
+    const next = { ...filter, [end]: typed(column, event.target.value) };
+    const ends = Object.fromEntries(Object.entries(next).filter(([, value]) => value !== null && value !== undefined));
+    setFilter(column.name, Object.keys(ends).length ? ends : null);
+  };
+  const field = (end, word) => html`<label><span class="visually-hidden">${nameOf(column.name)} </span>${word}
+    <input type=${type} inputmode="decimal" value=${filter?.[end] ?? ''} placeholder=${valueText(column[end])} onChange=${set(end)} /></label>`;
+  return html`<div class="range">${field('min', 'from')}${field('max', 'to')}</div>`;
+}
+
+function ColumnFilter({ column, isOpen }) {
+  const filter = useStore((state) => state.filters[column.name]);
+  const chosen = filter?.values?.length ?? (filter ? 1 : 0);
+  return html`<details class="filter" open=${isOpen || chosen > 0}>
+    <summary>${nameOf(column.name)}${chosen > 0 && html` <span class="chosen">${chosen} chosen</span>`}</summary>
+    ${column.values ? html`<${Values} column=${column} filter=${filter} />` : html`<${Range} column=${column} filter=${filter} />`}
+  </details>`;
+}
+
+/** A column whose items all have one value tells nothing apart. */
+const tellsApart = (column) => (column.values ? column.values.length > 1 : column.min !== column.max);
+
+export function Filters() {
+  const columns = (useStore((state) => state.index?.columns) ?? []).filter(tellsApart);
+  const only = useStore((state) => state.only);
+  const isFiltered = useStore((state) => Object.keys(state.filters).length > 0 || state.only !== null);
+  if (!columns.length) return null;
+  return html`<div class="filters"><div class="row head"><h3>Only among</h3>
+      <button type="button" class="link" disabled=${!isFiltered} onClick=${clearFilters}>All</button></div>
+    ${only && html`<p class="row chosen-on-map"><span>${number(only.length)} items chosen on the map</span><button type="button" class="link" onClick=${() => setOnly(null)}>All items</button></p>`}
+    ${columns.map((column, at) => html`<${ColumnFilter} key=${column.name} column=${column} isOpen=${at === 0} />`)}
+  </div>`;
+}
