@@ -145,8 +145,9 @@ class Archive:
         return has_layout(self.now())
 
     def column_names(self) -> frozenset[str]:
-        """Their names."""
-        return frozenset(column.name for column in self.columns())
+        """Their names in the version that was last looked at, as whatever finds an item just did."""
+        seen = self._seen
+        return seen[1].column_names if seen is not None else self._catalogue(self.now()).column_names
 
     def column_names_of(self, index: Index) -> list[str]:
         """The names of the columns that may be shown of a version, in order."""

@@ -56,6 +56,11 @@ class Catalogue:
         return columns_of(self._table, keep_names=self._pseudonyms.keep_names)
 
     @cached_property
+    def column_names(self) -> frozenset[str]:
+        """Their names."""
+        return frozenset(column.name for column in self.columns)
+
+    @cached_property
     def n_patients(self) -> int:
         """How many patients, or what else stands for what is never matched with itself."""
         return int(pc.count_distinct(self._table["group"]).as_py())
