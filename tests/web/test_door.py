@@ -79,8 +79,8 @@ def test_without_a_key_nothing_is_told(opened: Opened, keys: Path) -> None:
         {"Authorization": f"Basic {key}"},
         {"Authorization": key},
         {"X-Api-Key": key},
-        {"Cookie": f"histoseek={key}"},
-        {"Cookie": "histoseek=; histoseek=x"},
+        {"Cookie": f"histoseek-8000={key}"},
+        {"Cookie": "histoseek-8000=; histoseek-8000=x"},
     )
     for headers in wrong:
         client.app.state.parts.doorkeeper._failures._held.clear()
@@ -144,7 +144,7 @@ def test_a_browser_session_needs_its_token_on_unsafe_methods(opened: Opened, key
     assert client.delete("/api/v1/session").status_code == 403
     cookies = dict(client.cookies)
     assert client.delete("/api/v1/session", headers={CSRF_HEADER: token}).status_code == 200
-    old = {"Cookie": f"histoseek={cookies['histoseek']}"}
+    old = {"Cookie": f"histoseek-8000={cookies['histoseek-8000']}"}
     assert client.get("/api/v1/index", headers=old).status_code == 401  # the cookie is worth nothing any more
 
 
@@ -201,6 +201,14 @@ def test_host_names_can_be_allowed(opened: Opened) -> None:
     client = opened(allow_hosts=("Path.Hospital.example",))
     for host in ("path.hospital.example", "PATH.hospital.example:443", "localhost:8000", "[::1]:8000", "127.0.0.1"):
         assert client.get("/api/v1/index", headers={"Host": host}).status_code == 200, host
+
+
+def test_servers_on_two_ports_have_cookies_of_their_own(client: TestClient) -> None:
+    names = [
+        client.get("/api/v1/session", headers={"Host": host}).headers["Set-Cookie"].partition("=")[0]
+        for host in ("127.0.0.1:8000", "127.0.0.1:8001", "127.0.0.1")
+    ]
+    assert names == ["histoseek-8000", "histoseek-8001", "histoseek"]
 
 
 def test_sessions_end_after_idle_hours_and_the_oldest_make_room() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +22,7 @@ import pytest
 from histoseek.cli import main
 from histoseek.errors import InputError
 from histoseek.index import Index
+from histoseek.web import create_app
 from histoseek.web.audit import verify_audit
 from histoseek.web.keys import add_key
 from histoseek.web.serving import listen
@@ -106,6 +109,22 @@ def test_what_keeps_it_from_starting_is_a_sentence(
     log = tmp_path / "audit.jsonl"
     log.write_text("tampered\n")
     assert failed(capsys, folder, "--audit-log", str(log))[0] == 4
+
+
+def test_an_index_that_is_damaged_or_on_a_server_does_not_start(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder, tmp_path / "y.index")
+    for file in (tmp_path / "y.index" / "items.lance").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    for copied in (tmp_path / "y.index").glob("fast-*"):
+        shutil.rmtree(copied)
+    assert failed(capsys, tmp_path / "y.index")[0] == 4
+    pushed = copy.copy(Index.open(folder))
+    pushed._server = object()  # type: ignore[assignment]
+    with pytest.raises(InputError, match="serve the index folder"):
+        create_app(pushed)
 
 
 def test_the_next_free_port_is_taken_and_a_taken_one_is_a_sentence() -> None:

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from histoseek import __version__
-from histoseek.errors import HistoseekError
+from histoseek.errors import HistoseekError, InputError
 from histoseek.evaluation import Report, calibrate
 from histoseek.index import Index
 from histoseek.stores.caching import cache_home
@@ -100,9 +100,15 @@ def audit_path(index: Index, settings: Settings) -> Path:
 
 
 def _parts(index: Index, settings: Settings) -> Parts:
+    if index.server is not None:
+        raise InputError(
+            f"{index.address} is a server's copy, which histoseek search asks; serve the index folder that it was "
+            "pushed from"
+        )
     limits = settings.limits
     encoding = Turnstile(1, limits.encoding_waits)
     archive = Archive(index, secret_of(index), keep_names=settings.keep_names, encoding=encoding)
+    archive.told()  # a damaged index is told before anything listens
     if settings.report is not None:
         archive.calibration = calibrate(Report.read(settings.report), index.about)
     keys = KeyFile(settings.api_key_file) if settings.api_key_file is not None else None

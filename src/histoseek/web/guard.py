@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from histoseek.web.keys import KeyFile, Role
 from histoseek.web.limits import HEALTH, SESSION, Buckets
 from histoseek.web.problems import Forbidden, KeyNeeded
-from histoseek.web.sessions import COOKIE, CSRF_HEADER, Session, Sessions, is_token
+from histoseek.web.sessions import CSRF_HEADER, Session, Sessions, cookie_name, is_token
 from histoseek.web.settings import Limits
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Guard:
 def cookie_of(headers: Headers) -> str | None:
     """The text of the session's cookie."""
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        found = SimpleCookie(headers.get("cookie", "")).get(cookie_name(headers.get("host", "")))
     except CookieError:
         return None
     return None if found is None else found.value

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from histoseek.web.audit import note_asked
 from histoseek.web.schemas import KeyIn, SessionOut
-from histoseek.web.sessions import COOKIE, IDLE_S
+from histoseek.web.sessions import IDLE_S, cookie_name
 
 if TYPE_CHECKING:
     from histoseek.web.guard import Client, Doorkeeper
@@ -46,7 +46,7 @@ def router(doorkeeper: Doorkeeper) -> APIRouter:
         client: Client = request.state.client
         if client.cookie is not None:
             doorkeeper.sessions.close(client.cookie)
-        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+        response.delete_cookie(cookie_name(request.headers.get("host", "")), path="/", httponly=True, samesite="strict")
         return SessionOut(role=None if needs_key else "write", needs_key=needs_key, csrf=None)
 
     return routes
@@ -56,5 +56,6 @@ def set_cookie(request: Request, response: Response, doorkeeper: Doorkeeper, key
     """Begin a session, and give its cookie: no script reads it, and no other site's page sends it."""
     text, session = doorkeeper.sessions.open(key_id)
     secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, text, max_age=int(IDLE_S), path="/", secure=secure, httponly=True, samesite="strict")
+    name, age = cookie_name(request.headers.get("host", "")), int(IDLE_S)
+    response.set_cookie(name, text, max_age=age, path="/", secure=secure, httponly=True, samesite="strict")
     return session

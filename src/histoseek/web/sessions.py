@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 COOKIE = "histoseek"
+"""The cookie's name, followed by the port: browsers keep the cookies of all ports of a machine together."""
+
 CSRF_HEADER = "X-CSRF-Token"
 IDLE_S = 12 * 3600.0
 MOST = 1000
@@ -63,6 +65,12 @@ class Sessions:
         """End a session."""
         with self._lock:
             self._held.pop(_name(text), None)
+
+
+def cookie_name(host: str) -> str:
+    """The name of the cookie of the server that is called by this Host header."""
+    port = host.rpartition(":")[2]
+    return f"{COOKIE}-{port}" if port.isascii() and port.isdecimal() else COOKIE
 
 
 def is_token(session: Session, given: str | None) -> bool:
