@@ -18,7 +18,7 @@ export function Preview({ canvas, px, label }) {
     shown.height = Math.max(1, Math.round(canvas.height * shrink));
     shown.getContext('2d').drawImage(canvas, 0, 0, shown.width, shown.height);
   }, [canvas, px]);
-  return html`<canvas ref=${element} class="preview" role="img" aria-label=${label}></canvas>`;
+  return html`<canvas ref=${element} class="preview" role=${label ? 'img' : undefined} aria-label=${label || undefined} aria-hidden=${label ? undefined : 'true'}></canvas>`;
 }
 
 function pastedFile(event) {

@@ -23,17 +23,15 @@ function Picture({ hit, frame, shownUm }) {
     <img src=${api.thumbnailUrl(hit.id, pxFor(Math.max(placed.width, placed.height)))} alt="" draggable="false" loading="lazy" class=${placed.isFitted ? 'fitted' : ''}
       style=${style} onLoad=${() => setState('')} onError=${() => setState('broken')} />
     ${state === 'broken' && html`<span class="broken-text">picture not readable</span>`}
-    <span class="corner">${placed.isFitted ? 'scale unknown' : placed.isCut ? 'middle part' : magnificationText(hit.mpp)}</span>
-    ${bar && html`<span class="scale-bar" style=${{ width: `${bar.px}px` }}>${bar.text}</span>`}
+    <span class="corner" aria-hidden="true">${placed.isFitted ? 'scale unknown' : placed.isCut ? 'middle part' : magnificationText(hit.mpp)}</span>
+    ${bar && html`<span class="scale-bar" aria-hidden="true" style=${{ width: `${bar.px}px` }}>${bar.text}</span>`}
   </span>`;
 }
 
-function saidOf(hit, sign) {
-  const marked = sign > 0 ? ', marked relevant' : sign < 0 ? ', marked not relevant' : '';
-  const label = hit.label ? `${hit.label}, ${SOURCES[hit.label_source] ?? ''}` : 'no label';
-  const place = [hit.slide?.name, hit.patient].filter(Boolean).join(', ');
-  return `Hit ${hit.rank}, score ${hit.score.toFixed(2)}, ${label}, ${place}${marked}`;
-}
+/** Words that only a screen reader says. */
+const Said = ({ children }) => html`<span class="visually-hidden">${children}</span>`;
+
+const markedText = (sign) => (sign > 0 ? ', marked relevant' : sign < 0 ? ', marked not relevant' : '');
 
 function Moved({ hit }) {
   const before = useStore((state) => state.changed?.ranks);
@@ -60,18 +58,18 @@ export function HitCard({ hit, frame, shownUm }) {
   const tabIndex = isActive ? 0 : -1;
   const marked = sign > 0 ? 'is-plus' : sign < 0 ? 'is-minus' : '';
   return html`<li class=${`hit ${isActive ? 'is-active' : ''} ${marked}`} style=${{ width: `${frame + 14}px` }}>
-    <button type="button" class="hit-open" data-id=${hit.id} tabindex=${tabIndex} aria-label=${saidOf(hit, sign)}
+    <button type="button" class="hit-open" data-id=${hit.id} tabindex=${tabIndex}
       aria-current=${isActive ? 'true' : undefined} onFocus=${() => activate(hit.id)} onClick=${() => activate(hit.id)} onDblClick=${() => openContext(hit)}>
-      <span class="hit-top"><span class="rank">${hit.rank}</span><${Moved} hit=${hit} />
+      <span class="hit-top"><span class="rank"><${Said}>Hit </${Said}>${hit.rank}</span><${Moved} hit=${hit} />
         <span class=${`closeness ${hit.closeness ?? ''}`}>${CLOSE[hit.closeness] ?? ''}</span>
-        <span class="score">${hit.score.toFixed(3)}</span></span>
+        <span class="score"><${Said}>score </${Said}>${hit.score.toFixed(3)}</span></span>
       <span class="score-line"><span style=${{ width: `${Math.max(0, hit.score) * 100}%` }}></span></span>
       <${Picture} hit=${hit} frame=${frame} shownUm=${shownUm} />
       <span class="hit-label">${hit.label
         ? html`<${Swatch} look=${lookOf(labelPlace(index, hit.label))} /><span class="name">${hit.label}</span>`
         : html`<span class="quiet">no label</span>`}</span>
       <span class="hit-from quiet">${hit.label ? SOURCES[hit.label_source] ?? 'source unknown' : ''}</span>
-      <span class="hit-from quiet">${[hit.slide?.name, hit.patient].filter(Boolean).join(' · ')}</span>
+      <span class="hit-from quiet">${[hit.slide?.name, hit.patient].filter(Boolean).join(' · ')}<${Said}>${markedText(sign)}</${Said}></span>
     </button>
     <${Actions} hit=${hit} sign=${sign} tabIndex=${tabIndex} />
   </li>`;

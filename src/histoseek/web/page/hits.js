@@ -1,13 +1,16 @@
 /** The hits: what they are, the grid at one physical scale, and what stands there when there are none. */
-import { cancel, search } from './actions.js';
-import { html, Fragment, useEffect, useRef } from './drawing.js';
+import { api } from './api.js';
+import { askItemId, cancel, search } from './actions.js';
+import { html, Fragment, useEffect, useRef, useState } from './drawing.js';
 import { HitCard } from './hit_card.js';
 import { onGridKey } from './keys.js';
 import { openDialog } from './looking.js';
+import { idsOf } from './map_data.js';
 import { frameUm, lengthText, number } from './scale.js';
 import { change, useStore } from './store.js';
 import { Vote } from './vote.js';
 
+const SAMPLES = 8;
 const FRAMES = [[112, 'S'], [156, 'M'], [248, 'L']];
 
 function FrameSize() {
@@ -56,6 +59,18 @@ function Nothing() {
     <p>Take a filter away on the left, allow more hits a slide, or let the question's own patient in.</p></div>`;
 }
 
+/** A few items of the archive, spread over it, for who has nothing at hand. */
+function Samples({ n }) {
+  const [ids, setIds] = useState([]);
+  useEffect(() => {
+    const rows = Array.from({ length: Math.min(SAMPLES, n) }, (_, at) => Math.floor(((at + 0.5) * n) / Math.min(SAMPLES, n)));
+    idsOf(rows).then(setIds, () => setIds([]));
+  }, []);
+  if (!ids.length) return null;
+  return html`<div class="samples"><p>Or begin with one of these:</p><ul>${ids.map((id, at) => html`<li key=${id}><button type="button" class="sample"
+    aria-label=${`More like sample ${at + 1}`} onClick=${() => askItemId(id)}><img src=${api.thumbnailUrl(id, 128)} alt="" /></button></li>`)}</ul></div>`;
+}
+
 function Welcome() {
   const index = useStore((state) => state.index);
   const hasSlides = useStore((state) => (state.slides ?? []).length > 0);
@@ -65,6 +80,7 @@ function Welcome() {
       ${hasSlides && html`<li><strong>Open a slide</strong> on the left and draw a box on it.</li>`}
       ${index.has_text && html`<li><strong>Say it in words</strong>: press <kbd>/</kbd></li>`}
       ${index.has_map && html`<li><strong>Open the map</strong> above and choose an item.</li>`}</ul>
+    ${index.has_map && html`<${Samples} n=${index.n_items} />`}
     <p class="quiet">Press <kbd>?</kbd> for the keyboard. What is found shows likeness, not a diagnosis.</p></div>`;
 }
 

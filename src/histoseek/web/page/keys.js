@@ -62,8 +62,8 @@ function target(key, at, count, columns) {
 
 /** How many cards stand in the first row, as they are laid out now. */
 function columnsOf(cards) {
-  const top = cards[0]?.offsetTop;
-  const next = cards.findIndex((card) => card.offsetTop > top + 4);
+  const tops = cards.map((card) => card.closest('.hit').offsetTop);
+  const next = tops.findIndex((top) => top > tops[0] + 4);
   return next < 0 ? cards.length : next;
 }
 

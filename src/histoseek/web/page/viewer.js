@@ -72,6 +72,14 @@ function Buttons({ viewer }) {
   </span>`;
 }
 
+/** A viewer that closes while tiles are under way is no reason for a warning each. */
+function keepQuiet() {
+  const plain = window.console;
+  const isExpected = (text) => typeof text === 'string' && text.startsWith('Ignoring tile');
+  const warn = (text, ...rest) => isExpected(text) || plain.warn(text, ...rest);
+  window.OpenSeadragon.console = { log: plain.log, debug: plain.debug, info: plain.info, error: plain.error, assert: plain.assert, warn };
+}
+
 /** OpenSeadragon writes a style sheet into the page unless one is there; the CSP forbids that, so one without effect is. */
 function keepStylesOut() {
   const mark = 'data-openseadragon-mobile-css';
@@ -97,6 +105,7 @@ export function Viewer({ source, label, onOpen, children }) {
   const [failure, setFailure] = useState(null);
   useEffect(() => {
     keepStylesOut();
+    keepQuiet();
     const made = window.OpenSeadragon(optionsFor(element.current));
     setViewer(made);
     return () => made.destroy();
