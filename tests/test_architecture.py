@@ -23,7 +23,10 @@ ROOMS = (
 LAZY = {("index/hits.py", "figures"), ("index/whole_search.py", "figures"), ("evaluation/report.py", "figures")}
 """Steps upwards that are allowed inside a function: results draw themselves on request."""
 
-HEAVY = ("torch", "openvino", "lancedb", "pandas", "pyarrow", "PIL", "numpy", "transformers", "sqlglot", "fastapi", "pydantic", "uvicorn")
+HEAVY = (
+    "torch", "openvino", "lancedb", "pandas", "pyarrow", "PIL", "numpy", "transformers", "sqlglot", "fastapi", "pydantic",
+    "uvicorn",
+)  # fmt: skip
 
 
 def tree_of(module: str) -> ast.Module:
