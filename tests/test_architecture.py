@@ -24,8 +24,8 @@ LAZY = {("index/hits.py", "figures"), ("index/whole_search.py", "figures"), ("ev
 """Steps upwards that are allowed inside a function: results draw themselves on request."""
 
 HEAVY = (
-    "torch", "openvino", "lancedb", "pandas", "pyarrow", "PIL", "numpy", "transformers", "sqlglot", "fastapi", "pydantic",
-    "uvicorn",
+    "torch", "openvino", "lancedb", "pandas", "pyarrow", "PIL", "numpy", "transformers", "sqlglot", "fastapi",
+    "pydantic", "uvicorn",
 )  # fmt: skip
 
 
