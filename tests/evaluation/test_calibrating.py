@@ -42,7 +42,6 @@ def test_the_floor_is_where_agreement_is_more_than_slight() -> None:
     assert _score_from(scores, right, 0.25, 0.20) == 0.4
     assert _score_from(scores, right, 0.25, 0.61) == 0.6
     assert _score_from(scores, right, 0.25, 0.95) == OUT_OF_REACH
-    assert _score_from(scores[: FEWEST - 1], right[: FEWEST - 1], 0.25, 0.2) is None
 
 
 def test_words_of_scores_and_the_nearest_measured_vote() -> None:
@@ -66,8 +65,10 @@ def test_a_report_is_read_as_it_stands(index: Index, tmp_path: Path) -> None:
     votes = zip(table["vote@5"].to_pylist(), table["label"].to_pylist(), strict=True)
     pairs = [(vote, label) for vote, label in votes if vote == "red"]
     assert found.reliability(5)["red"] == Reliability(sum(v == t for v, t in pairs) / len(pairs), len(pairs))
-    best = [scores[0] for scores in table["hit_scores"].to_pylist()]
-    assert found.floor is not None and (min(best) <= found.floor <= max(best) or found.floor == OUT_OF_REACH)
+    every = [score for scores in table["hit_scores"].to_pylist() for score in scores]
+    assert found.floor is not None and (min(every) <= found.floor <= max(every) or found.floor == OUT_OF_REACH)
+    few = replace(report, per_query=table.slice(0, FEWEST - 1))
+    assert calibrate(few, index.about).floor is None and calibrate(few, index.about).votes
     assert found.close is not None and found.close >= found.floor
 
 

@@ -74,6 +74,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _command() -> str:
+    """What to type for this program: as it was called, where a shell would not find it by its name."""
+    import shutil
+    import sys
+
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "histoseek" and shutil.which("histoseek") is None else "histoseek"
+
+
 def _search_and_evaluate(out: Path) -> None:
     import histoseek as hs
 
@@ -112,6 +121,7 @@ def _search_and_evaluate(out: Path) -> None:
     show_rows(rows, False)
     say(f"\nLook at {out / 'hits.png'}, {out / 'words.png'} and {out / 'report.html'}.")
     say("The tissue is synthetic, and mini has never seen any: nothing here is evidence.")
+    say(f"See it in the browser: {_command()} serve {out / 'demo.index'} --report {out / 'report'} --open")
     note(
         f"Try next: histoseek search {out / 'demo.index'} --image YOURS.png --mpp 0.5 --sheet mine.png\n"
         "          histoseek prepare folder YOUR_IMAGES/ --out mine.parquet"

@@ -1,12 +1,12 @@
 """What scores and votes are worth, measured on the held-out queries of a report.
 
-**From which score a hit is worth showing as similar.** For every answerable query of the report there is the score of
-its best hit, and whether that hit carries the query's label. Isotonic regression of the second on the first (pool
-adjacent violators; Zadrozny and Elkan, KDD 2002) tells how often a best hit is right at a score. Chance is how often a
-hit drawn at random would be. The part of the way from chance to certainty is Cohen's kappa, (right − chance) /
-(1 − chance), and its steps are those of Landis and Koch (Biometrics 1977). Up to 0.20 agreement is at most slight, so
-the *floor* is the lowest score at which kappa is above that; from 0.61 on it is substantial, and hits are called
-*close*. Below the lowest score that any query had, nothing was measured, so no floor lies below it.
+**From which score a hit is worth showing as similar.** Every hit of every answerable query of the report has a score,
+and carries the query's label or does not. Isotonic regression of the second on the first (pool adjacent violators;
+Zadrozny and Elkan, KDD 2002) tells how often a hit is right at a score. Chance is how often a hit drawn at random would
+be. The part of the way from chance to certainty is Cohen's kappa, (right − chance) / (1 − chance), and its steps are
+those of Landis and Koch (Biometrics 1977). Up to 0.20 agreement is at most slight, so the *floor* is the lowest score
+at which kappa is above that; from 0.61 on it is substantial, and hits are called *close*. Below the lowest score that
+any hit had, nothing was measured, so no floor lies below it.
 
 **How far a label can be trusted.** Of the queries whose `k` best hits voted for a label, the share that carries it.
 """
@@ -76,15 +76,23 @@ def calibrate(report: Report, about: About) -> Calibration:
     _check_report(report, about)
     table = report.per_query
     answerable = table.filter(np.asarray(table["n_relevant"]) > 0)
-    labels = answerable["label"].to_pylist()
-    best = [(scores[0], hits[0]) for scores, hits in _columns(answerable, "hit_scores", "hit_labels") if scores]
-    known = [label for label, scores in zip(labels, answerable["hit_scores"].to_pylist(), strict=True) if scores]
-    scores = np.array([score for score, _ in best], dtype=np.float64)
-    right = np.array([hit == label for (_, hit), label in zip(best, known, strict=True)], dtype=np.float64)
+    n_queries = answerable.num_rows
+    told = [answerable[name].to_pylist() for name in ("label", "hit_labels", "hit_scores")]
+    pairs = [
+        (score, hit == label)
+        for label, hits, scores in zip(*told, strict=True)
+        for hit, score in zip(hits, scores, strict=False)  # labels are padded to the depth of the report
+        if hit is not None
+    ]
+    scores = np.array([score for score, _ in pairs], dtype=np.float64)
+    right = np.array([is_right for _, is_right in pairs], dtype=np.float64)
     n_gallery = max(1, int(report.protocol["gallery items"]))
-    chance = float(np.mean(np.asarray(answerable["n_relevant"]) / n_gallery)) if len(scores) else 0.0
+    chance = float(np.mean(np.asarray(answerable["n_relevant"]) / n_gallery)) if n_queries else 0.0
+    votes = _votes(table, table["label"].to_pylist())
+    if n_queries < FEWEST or not pairs:
+        return Calibration(None, None, votes)
     floor, close = (_score_from(scores, right, chance, kappa) for kappa in (SLIGHT, SUBSTANTIAL))
-    return Calibration(floor, close, _votes(table, table["label"].to_pylist()))
+    return Calibration(floor, close, votes)
 
 
 def isotonic(
@@ -103,10 +111,8 @@ def isotonic(
     return values, fit
 
 
-def _score_from(scores: NDArray[np.float64], right: NDArray[np.float64], chance: float, kappa: float) -> float | None:
-    """The lowest score from which best hits agree with the query beyond `kappa`; None with too few queries."""
-    if len(scores) < FEWEST:
-        return None
+def _score_from(scores: NDArray[np.float64], right: NDArray[np.float64], chance: float, kappa: float) -> float:
+    """The lowest score from which hits agree with the query beyond `kappa`."""
     values, fit = isotonic(scores, right)
     reached = np.flatnonzero(fit > chance + kappa * (1 - chance))
     return float(values[reached[0]]) if len(reached) else OUT_OF_REACH
@@ -125,10 +131,6 @@ def _votes(table: Any, labels: list[str]) -> dict[int, dict[str, Reliability]]:
             for label in sorted({vote for vote in voted if vote is not None})
         }
     return found
-
-
-def _columns(table: Any, *names: str) -> list[tuple[Any, ...]]:
-    return list(zip(*(table[name].to_pylist() for name in names), strict=True))
 
 
 def _check_report(report: Report, about: About) -> None:
