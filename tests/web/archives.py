@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 import histoseek as hs
@@ -19,10 +21,15 @@ KINDS = ("fat", "stroma", "solid tumour")
 SECRET = "Jane Doe"
 
 
+@cache
+def drawn() -> NDArray[np.uint8]:
+    """The tissue of the drawn slide."""
+    return draw_field(*SIZE, MPP, make_patient(2), 5, KINDS).picture
+
+
 def write_archive(home: Path) -> hs.Index:
     """A drawn slide cut into tiles, one one with label and macro images, a JPEG with EXIF, and a PNG."""
-    field = draw_field(*SIZE, MPP, make_patient(2), 5, KINDS)
-    write_slide(home / "P01" / "doe.tif", field.picture, MPP)
+    write_slide(home / "P01" / "doe.tif", drawn(), MPP)
     items = [*tiles_of("P01/doe.tif", SIZE, "P01"), *tiles_of("P02/s.svs", (384, 320), "P02")]
     (home / "P02").mkdir()
     write_svs(home / "P02" / "s.svs")
