@@ -122,7 +122,7 @@ class FastCopy:
         """Rows of a large matrix, read from the file: mapping a page maps its neighbours too, and memory fills up."""
         vectors = np.empty((len(rows), self._matrix.shape[1]), dtype=np.float32)
         step = vectors.strides[0]
-        room = memoryview(vectors.reshape(-1).view(np.uint8))
+        room = vectors.reshape(-1).view(np.uint8).data
         with self._turn:  # a file has one place that it is read at
             for at, row in enumerate(rows.tolist()):
                 self._file.seek(self._matrix.offset + row * step)
