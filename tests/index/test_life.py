@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from histoseek.items import Item, Manifest, read_skipped, sha256_of
 from histoseek.stores import lance as lance_module
 from tests.conftest import TinyEncoder, draw_square, write_archive
 
+ROOT = Path(__file__).parents[2]
 RED = np.full((16, 16, 3), (200, 40, 40), dtype=np.uint8)
 
 
@@ -399,6 +402,34 @@ def test_many_changes_in_a_row_are_all_answered(
         if nth == 2:
             index.compact()
             assert len(answered(other)) == 36
+
+
+COLD = """
+import sys
+from histoseek.index import Index
+from histoseek.stores import lance
+from tests.conftest import TinyEncoder
+lance.FRESH_FROM, lance.FRESH_SHARE = 0, 1
+hits = Index.open(sys.argv[1], TinyEncoder()).search(text="red", k=99)
+assert "lancedb" not in sys.modules, "LanceDB was imported"
+print(*(hit.item.id for hit in hits))
+"""
+
+
+def test_the_first_search_of_a_process_after_a_change_of_a_large_index_needs_no_lancedb(
+    index: Index, archive: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lance_module, "FRESH_FROM", 0)
+    monkeypatch.setattr(lance_module, "FRESH_SHARE", 1)
+    answered(index)
+    for change in (lambda: index.remove(Removal(patients=["p3"])), lambda: index.add(archive)):
+        change()
+        assert len(list(index.path.glob("fast-*+*"))) == 1
+        command = [sys.executable, "-W", "error", "-c", COLD, str(index.path)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert run.returncode == 0, run.stderr
+        assert set(run.stdout.split()) == answered(index)
+        assert index.verify().remarks == ()
 
 
 def test_threads_that_search_while_others_write_get_rows_that_belong_together(
