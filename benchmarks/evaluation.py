@@ -35,7 +35,8 @@ def main() -> None:
     given = parser.parse_args()
     told = ", ".join(f"{name} {version(name)}" for name in ("histoseek", "numpy", "pyarrow"))
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {told}, seed 0\n")
-    print("| queries and items | bare product s | ranking s | ranking / product | whole evaluation s |\n|--:|--:|--:|--:|--:|")
+    print("| queries and items | bare product s | ranking s | ranking / product | whole evaluation s |")
+    print("|--:|--:|--:|--:|--:|")
     for n_rows in map(int, given.rows.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             print(measured(Path(folder) / "x.index", n_rows, given.rounds), flush=True)

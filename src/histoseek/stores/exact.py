@@ -96,10 +96,10 @@ def _surely_reached(values: NDArray[np.float32], k: int) -> np.float32:
     """
     n_parts = max(16 * k, len(values) // 64)
     if n_parts * 4 > len(values):
-        return np.partition(values, len(values) - k)[len(values) - k]
+        return np.float32(np.partition(values, len(values) - k)[len(values) - k])
     whole = len(values) // n_parts * n_parts
     maxima = values[:whole].reshape(-1, n_parts).max(axis=0)
-    return np.partition(maxima, n_parts - k)[n_parts - k]
+    return np.float32(np.partition(maxima, n_parts - k)[n_parts - k])
 
 
 def _scores(query: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
