@@ -19,6 +19,7 @@ from histoseek.index.ray_writing import sink_for
 from histoseek.index.skipping import FILE as SKIPPED
 from histoseek.index.skipping import join_list, write_list
 from histoseek.items import Manifest, Skipped
+from histoseek.items.files import local_path
 from histoseek.stores import TableStore, create_store, open_store
 from histoseek.stores.places import delete, exists, is_remote, joined, list_names
 
@@ -120,7 +121,7 @@ def _start(home: str, about: About, manifest: Manifest, resume: bool) -> TableSt
             raise InputError(f"{home} holds an index already; choose another --out, or go on with --resume")
         return _resumed(home, about, store, manifest)
     if not is_remote(home):
-        _make_folder(Path(home))
+        _make_folder(local_path(home))
     if set(list_names(home)) - {SKIPPED}:
         raise InputError(f"{home} exists and is no index; choose another --out")
     about.write(joined(home, DRAFT))
