@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from histoseek.cli import app
 from histoseek.errors import DamagedError, InputError
 from histoseek.index import Index, Removal, restore_snapshot, write_snapshot
+from histoseek.index.describing import describe_index
 from histoseek.index.importing import import_features
 from histoseek.items import Manifest
 from histoseek.stores.places import delete, list_names, read_text, write_text
@@ -90,7 +92,8 @@ def test_commands_take_the_address(archive: Manifest, address: str, tmp_path: Pa
     assert "36 items" in made.stdout
     found = run(app, ["search", address, "--item", "toy/p0_0", "-k", "3", "--json"])
     assert found.stdout.count("\n") == 3
-    assert "36" in run(app, ["info", address]).stdout
+    told = json.loads(run(app, ["info", address, "--json"]).stdout)
+    assert (told["items"], told["dim"], told["first id"]) == (36, 240, "toy/p0_0")
     assert run(app, ["index", "remove", address, "--patient", "p1"]).stdout == "4 items removed, 32 left\n"
     assert run(app, ["index", "add", address, str(manifest)]).stdout.startswith("4 new items")
     assert run(app, ["index", "compact", address]).stdout == "compacted: 36 items\n"
@@ -112,6 +115,19 @@ def test_features_are_imported_to_an_address(address: str, tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"s3://.* is there already"):
         import_features(tmp_path / "f", "uni_v1", address)
     assert len(Index.open(address)) == 3
+
+
+def test_it_is_described_as_a_folder_is_without_a_copy_of_its_vectors(
+    archive: Manifest, tiny: Any, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local, built = Index.build(archive, tiny, tmp_path / "x.index"), Index.build(archive, tiny, address)
+    monkeypatch.setenv("HISTOSEEK_CACHE", str(tmp_path / "another machine"))
+    told, wanted = describe_index(Index.open(built.address)), describe_index(local)
+    assert told | {"created": ""} == wanted | {"created": ""}
+    assert not (tmp_path / "another machine").exists()
+    local.remove(Removal(where="path IS NOT NULL"))
+    built.remove(Removal(where="path IS NOT NULL"))
+    assert describe_index(Index.open(address))["first id"] == describe_index(local)["first id"] == ""
 
 
 def test_an_import_that_is_stopped_leaves_nothing_at_the_address(address: str, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from histoseek.index.view import View
 from histoseek.index.whole_search import WholeHits, WholeOptions, WholeRules, search_wholes
 from histoseek.index.wholes import Level
 from histoseek.items import Manifest, item_of
+from histoseek.items.files import local_path
 from histoseek.stores import VECTOR, Rows, TableStore, open_store, rows_at
 from histoseek.stores.caching import cache_home
 from histoseek.stores.milvus import MilvusStore
@@ -54,10 +55,11 @@ class Index:
     def __init__(self, path: str | Path, encoder: Encoder | None = None, root: str | Path | None = None) -> None:
         self._server: MilvusStore | None = None
         self.address = str(path)
-        self.path = cache_home(path) if is_remote(path) else Path(path)  # where derived files go
         if is_served(path):
+            self.path = Path(path)
             self._server, self.about = open_served(str(path))
         else:
+            self.path = cache_home(path) if is_remote(path) else local_path(path)  # where derived files go
             self.about = read_about(self.address)
         self.root = Path(self.about.root if root is None else root).resolve()
         self._encoder = encoder
