@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,6 +199,40 @@ def test_an_unreadable_new_item_is_listed_and_its_recovery_noted(
     assert index.add(more).n_new == 1
     assert read_skipped(index.path / "skipped.csv") == []
     assert again(index, tiny).about.n_skipped == 0
+
+
+def test_two_writers_keep_what_the_other_one_skipped(
+    index: Index, archive: Manifest, tiny: TinyEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_have_read, read_text = threading.Barrier(2), Path.read_text
+
+    def read_together(path: Path, *given: Any, **named: Any) -> str:
+        text = read_text(path, *given, **named)
+        if path.name == "skipped.csv":  # whoever may read waits for the other one, who comes now or after the lock
+            with suppress(threading.BrokenBarrierError):
+                both_have_read.wait(1.0)
+        return text
+
+    def add_broken(name: str) -> None:
+        (archive.root / f"{name}.png").write_bytes(b"no picture")
+        broken = Manifest.from_items([Item(f"toy/{name}", f"{name}.png", mpp=0.5)], archive.root)
+        again(index, tiny).add(broken)
+
+    monkeypatch.setattr(Path, "read_text", read_together)
+    with ThreadPoolExecutor(2) as writers:
+        list(writers.map(add_broken, ["one", "two"]))
+    assert sorted(one.id for one in read_skipped(index.path / "skipped.csv")) == ["toy/one", "toy/two"]
+    assert again(index, tiny).about.n_skipped == 2
+
+
+def test_going_on_with_a_build_keeps_what_an_addition_skipped(
+    index: Index, archive: Manifest, tiny: TinyEncoder
+) -> None:
+    (archive.root / "bad.png").write_bytes(b"no picture")
+    index.add(Manifest.from_items([Item("toy/bad", "bad.png", mpp=0.5)], archive.root))
+    resumed = Index.build(archive, tiny, index.path, resume=True)
+    assert [one.id for one in read_skipped(index.path / "skipped.csv")] == ["toy/bad"]
+    assert resumed.about.n_skipped == 1
 
 
 @pytest.mark.parametrize("harm", ["garbage", "missing"])
