@@ -27,6 +27,10 @@ $(BIN)/python:
 demo: .venv/plain
 	$(BIN)/histoseek demo --out demo
 
+# Two tests or two pages run at once: more threads in each of them would only wait for one another.
+test docs-check: export OMP_NUM_THREADS = 1
+test docs-check: export OPENBLAS_NUM_THREADS = 1
+
 test: .venv/dev
 	$(BIN)/python -m pytest
 
@@ -45,6 +49,7 @@ bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint $(CONSTRAINTS)
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/manifests.py
+	$(BIN)/python benchmarks/evaluation.py
 
 clean:
 	rm -rf .venv demo real dist build

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from histoseek.cli.output import note, progress, say, show_rows
+from histoseek.cli.writing import written
 from histoseek.errors import InputError
 
 MARKER = ".histoseek-demo"
@@ -24,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="The folder to write into; an earlier demo in it is replaced.")] = (
+    out: Annotated[Path, written("--out", help="The folder to write into; an earlier demo in it is replaced.")] = (
         Path("demo")
     ),
 ) -> None:
