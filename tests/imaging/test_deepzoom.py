@@ -9,10 +9,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
+from tifffile import TiffWriter
 
 from histoseek.errors import ImageError, InputError
-from histoseek.imaging import DeepZoom, deepzoom, open_flat, open_slide, read_tile
+from histoseek.imaging import DeepZoom, deepzoom, open_flat, open_pixels, open_slide, read_tile
 from histoseek.imaging.deepzoom import OVERLAP, TILE
+from histoseek.imaging.tiff import TiffImage
 from histoseek.items import Box
 from histoseek.phantom import write_slide
 
@@ -95,3 +97,15 @@ def test_the_xml_is_deep_zoom_of_2008() -> None:
     assert root.tag == f"{name}Image"
     assert root.attrib == {"Format": "jpg", "Overlap": "1", "TileSize": "256"}
     assert root[0].attrib == {"Width": "1300", "Height": "901"}
+
+
+def test_a_slide_that_only_tifffile_reads_is_tiled_too(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (700, 900, 3), dtype=np.uint8)
+    how = {"tile": (256, 256), "photometric": "rgb", "compression": "zstd", "metadata": None}
+    with TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(picture, **how)
+        writer.write(picture[::2, ::2], subfiletype=1, **how)
+    with closing(open_pixels(tmp_path / "a.tif")) as reader:
+        assert isinstance(reader, TiffImage)
+        assert np.array_equal(read_tile(reader, 10, 1, 1), picture[255:513, 255:513])
+        assert np.array_equal(read_tile(reader, 9, 1, 0), picture[:514:2, 510:900:2])
