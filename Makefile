@@ -20,11 +20,17 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --editable . --constraint $(CONSTRAINTS)
 	@touch $@
 
-.venv/dev: .venv/plain $(CONSTRAINTS)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint $(CONSTRAINTS)
+.venv/page: .venv/plain
+	$(BIN)/python -m pip install --quiet --editable '.[web]' --constraint $(CONSTRAINTS)
+	$(BIN)/python scripts/page_assets.py --if-missing
 	@touch $@
 
-demo: .venv/plain
+.venv/dev: .venv/plain $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint $(CONSTRAINTS)
+	$(BIN)/python scripts/page_assets.py --if-missing --tests
+	@touch $@
+
+demo: .venv/page
 	$(BIN)/histoseek demo --out demo
 
 # Two tests or two pages run at once: more threads in each of them would only wait for one another.
@@ -50,6 +56,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/manifests.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/serve.py
 
 clean:
 	rm -rf .venv demo real dist build

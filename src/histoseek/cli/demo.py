@@ -114,6 +114,7 @@ def _search_and_evaluate(out: Path) -> None:
     say(f"\nLook at {out / 'hits.png'}, {out / 'words.png'} and {out / 'report.html'}.")
     say("The tissue is synthetic, and mini has never seen any: nothing here is evidence.")
     note(
-        f"Try next: histoseek search {out / 'demo.index'} --image YOURS.png --mpp 0.5 --sheet mine.png\n"
+        f"Try next: histoseek serve {out / 'demo.index'} --report {out / 'report'}   (the page in your browser)\n"
+        f"          histoseek search {out / 'demo.index'} --image YOURS.png --mpp 0.5 --sheet mine.png\n"
         "          histoseek prepare folder YOUR_IMAGES/ --out mine.parquet"
     )
