@@ -20,12 +20,22 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --editable '.[web]' --constraint $(CONSTRAINTS)
 	@touch $@
 
-.venv/dev: .venv/plain $(CONSTRAINTS)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint $(CONSTRAINTS)
+.venv/page: .venv/plain
+	$(BIN)/python -m pip install --quiet --editable '.[web]' --constraint $(CONSTRAINTS)
+	$(BIN)/python scripts/page_assets.py --if-missing
 	@touch $@
 
-demo: .venv/plain
+.venv/dev: .venv/plain $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint $(CONSTRAINTS)
+	$(BIN)/python scripts/page_assets.py --if-missing --tests
+	@touch $@
+
+demo: .venv/page
 	$(BIN)/histoseek demo --out demo
+
+# Two tests or two pages run at once: more threads in each of them would only wait for one another.
+test docs-check: export OMP_NUM_THREADS = 1
+test docs-check: export OPENBLAS_NUM_THREADS = 1
 
 test: .venv/dev
 	$(BIN)/python -m pytest
@@ -45,6 +55,8 @@ bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint $(CONSTRAINTS)
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/manifests.py
+	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/serve.py
 
 clean:
 	rm -rf .venv demo real dist build

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import histoseek
+import histoseek.index as histoseek_index
+from histoseek.items import Manifest
 
 SOURCE = Path(histoseek.__file__).parent
 MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
@@ -22,6 +24,9 @@ ROOMS = (
 
 LAZY = {("index/hits.py", "figures"), ("index/whole_search.py", "figures"), ("evaluation/report.py", "figures")}
 """Steps upwards that are allowed inside a function: results draw themselves on request."""
+
+LATER = ("adding", "build", "heat", "pushing", "removing", "served", "snapshot", "verifying", "whole_search")
+"""Files of the room `index` that a search does not use."""
 
 HEAVY = (
     "torch", "openvino", "lancedb", "pandas", "pyarrow", "PIL", "numpy", "transformers", "sqlglot", "fastapi",
@@ -105,6 +110,26 @@ def test_import_is_light() -> None:
     code = f"import sys, histoseek; print([name for name in {HEAVY!r} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_search_of_a_folder_imports_only_what_it_uses(archive: Manifest, tmp_path: Path) -> None:
+    histoseek.Index.build(archive, "color", tmp_path / "x.index")
+    code = (
+        "import sys\nfrom histoseek.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    asked = ["search", str(tmp_path / "x.index"), "--item", "toy/p0_0"]
+    answer = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True)
+    loaded = answer.stderr.splitlines()[-1].split()
+    assert "histoseek.index.index" in loaded
+    others = ("histoseek.stores.milvus", "histoseek.index.ray", *(f"histoseek.index.{name}" for name in LATER))
+    packages = {"torch", "transformers", "openvino", "lancedb", "sqlglot", "faiss", "pymilvus", "ray"}
+    assert [name for name in loaded if name.startswith(others) or name in packages] == []
+
+
+@pytest.mark.parametrize("name", histoseek_index.__all__)
+def test_names_of_the_index_room_are_there(name: str) -> None:
+    assert getattr(histoseek_index, name) is not None
 
 
 def test_public_names_are_a_dozen_at_most_and_all_there() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,9 +11,12 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
-from histoseek.errors import FingerprintError, InputError, StorageError
+from histoseek.cli import app
+from histoseek.errors import FingerprintError, InputError, MissingExtraError, StorageError
 from histoseek.index import Example, Index, Removal
+from histoseek.index.describing import describe_index
 from histoseek.items import Manifest
 from tests.conftest import TinyEncoder, write_archive
 
@@ -177,6 +182,37 @@ def test_a_copy_that_answers_wrongly_is_not_opened(
         index.push(place)
     with pytest.raises(InputError, match="not filled to its end"):
         Index.open(place, tiny)
+
+
+def test_it_is_described_as_the_folder_is(index: Index, copy: Index) -> None:
+    folder, other = describe_index(index), describe_index(copy)
+    own = {"search", "version", "created"}
+    assert {name: value for name, value in other.items() if name not in own} == {
+        name: value for name, value in folder.items() if name not in own
+    }
+    if copy.server is not None:
+        copy.remove(Removal(items=["toy/p0_0"]))
+        changed = describe_index(copy)
+        assert (changed["items"], changed["first id"]) == (35, "toy/p0_1")
+        assert changed["version"] > other["version"]
+        assert "by Milvus, recall@10 1.0000 measured on 36 items" in other["search"]
+
+
+def test_info_tells_of_an_address(index: Index, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = CliRunner().invoke
+    index.push(place)
+    told = json.loads(run(app, ["info", place, "--json"]).stdout)
+    assert (told["items"], told["dim"], told["first id"]) == (36, 32, "toy/p0_0")
+    for address, sentence in (
+        ("milvus://127.0.0.1:1/x", "no Milvus answers at milvus://127.0.0.1:1/x"),
+        (place.replace("tiles", "other"), "there is no archive at milvus-lite://"),
+        ("gs://bucket/x.index", "gs://bucket/x.index is an address"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            run(app, ["info", address], catch_exceptions=False)
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'histoseek\[cluster\]'"):
+        run(app, ["info", place], catch_exceptions=False)
 
 
 def test_what_needs_the_folder_says_so(index: Index, place: str, tiny: Any) -> None:

@@ -20,6 +20,7 @@ from histoseek.index import upkeep as upkeep_module
 from histoseek.items import Manifest
 from histoseek.stores import LanceStore
 from histoseek.stores import fast as fast_module
+from histoseek.stores import lance as lance_module
 from tests.conftest import TinyEncoder, write_archive
 from tests.faults.campaign import run, work_together
 from tests.faults.flips import QUERY, answer
@@ -207,6 +208,23 @@ def test_files_that_may_not_grow_lose_nothing(tmp_path: Path) -> None:
         assert marks_of_rows(LanceStore(disk / "x").rows()) == before
     store.add(rows_for(many, many))
     assert len(marks_of_rows(store.rows())) == 2002
+
+
+def test_a_search_needs_no_room_for_what_changed_since_a_large_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lance_module, "FRESH_FROM", 0)
+    store = LanceStore.create(tmp_path / "x", rows_for(["1"], ["1"]).schema)
+    store.add(rows_for([f"{row}" for row in range(100)], ["1"] * 100))
+    before = marks_of_rows(store.rows())
+    store.remove(["7"])
+    del before["7"]
+    for most_bytes in (0, 50, 300):  # each stops at another file
+        with small_files(tmp_path / f"{most_bytes}", most_bytes):
+            assert marks_of_rows(LanceStore(store.home).rows()) == before
+        assert len(list(store.home.glob("*fast-*"))) == 1
+    assert marks_of_rows(LanceStore(store.home).rows()) == before
+    assert len(list(store.home.glob("*fast-*"))) == 2
 
 
 def test_a_full_disk_is_one_sentence_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

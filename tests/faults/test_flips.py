@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from histoseek.errors import DamagedError, HistoseekError, InputError
@@ -14,7 +16,9 @@ from histoseek.index import Index
 from histoseek.stores import LanceStore
 from histoseek.stores import fast as fast_module
 from histoseek.stores import lance as lance_module
+from histoseek.stores.difference import damaged_copies
 from histoseek.stores.fast import FastCopy
+from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM
 from tests.conftest import TinyEncoder
 from tests.faults.flips import QUERY, flip_all, flipped
 from tests.faults.journal import marks_of_rows, rows_for
@@ -110,22 +114,58 @@ def test_a_bit_flipped_in_codes_or_their_vectors_is_told_or_harmless(
     assert came["damage told"] > 0
 
 
-def test_a_bit_flipped_in_the_table_below_a_fresh_copy_is_told_or_harmless(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def changed(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An index that was added to and removed from since its fast copy was made, kept as large ones are."""
     monkeypatch.setattr(lance_module, "FRESH_FROM", 0)
     monkeypatch.setattr(lance_module, "FRESH_SHARE", np.inf)
     index = Index.open(home, TinyEncoder())
     index.search(image=QUERY)
     index.store.remove(["toy/p2_0"])
-    store = LanceStore(home)
-    assert type(store.rows()).__name__ == "FreshRows"
+    index.store.add(stored_rows(index, 5))
+    assert type(LanceStore(home).rows()).__name__ == "FreshRows"
+    return home
+
+
+def stored_rows(index: Index, n: int) -> pa.Table:
+    """Copies of some rows, under other ids."""
+    rows = pa.Table.from_batches(list(index.store.batches())).slice(0, n)
+    hidden = [name for name in rows.schema.names if name in ("_rowid", VECTOR_SUM, ITEM_SUM)]
+    ids = pa.array([f"again/{nth}" for nth in range(n)])
+    return rows.drop_columns(hidden).set_column(rows.schema.get_field_index("id"), "id", ids)
+
+
+def test_a_bit_flipped_in_the_table_below_a_fast_copy_is_told_or_harmless(changed: Path) -> None:
+    store = LanceStore(changed)
     truth = marks_of_rows(store.rows())
     rng = np.random.default_rng(SEED)
     for name in sorted(store.ledger.names()):
         for place in flipped(store.ledger.table_dir / name, 6, rng):
+            for difference in changed.glob("fast-*+*"):  # else it would answer
+                shutil.rmtree(difference)
             with suppress(HistoseekError):
-                assert marks_of_rows(LanceStore(home).rows()) == truth, f"{name} at {place}"
+                assert marks_of_rows(LanceStore(changed).rows()) == truth, f"{name} at {place}"
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_bit_flipped_in_a_fast_copy_or_its_difference_is_told_or_harmless(
+    changed: Path, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr(fast_module, "CHECKED_AT_START", 0)
+    assert len(list(changed.glob("fast-*+*/*"))) == 4
+    came, wrong = flip_all(changed, 10, SEED, derived=True)
+    assert wrong == []
+    assert came["same answer"] > 0
+
+
+def test_every_byte_of_a_difference_is_watched(changed: Path) -> None:
+    (folder,) = changed.glob("fast-*+*")
+    assert damaged_copies(changed) == []
+    rng = np.random.default_rng(SEED)
+    for path in sorted(folder.iterdir()):
+        for place in flipped(path, 200, rng):
+            assert len(damaged_copies(changed)) == 1, f"{path} at {place}"
 
 
 def test_a_bit_flipped_in_representatives_is_told_or_harmless(home: Path) -> None:

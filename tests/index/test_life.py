@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from histoseek.items import Item, Manifest, read_skipped, sha256_of
 from histoseek.stores import lance as lance_module
 from tests.conftest import TinyEncoder, draw_square, write_archive
 
+ROOT = Path(__file__).parents[2]
 RED = np.full((16, 16, 3), (200, 40, 40), dtype=np.uint8)
 
 
@@ -193,6 +199,40 @@ def test_an_unreadable_new_item_is_listed_and_its_recovery_noted(
     assert index.add(more).n_new == 1
     assert read_skipped(index.path / "skipped.csv") == []
     assert again(index, tiny).about.n_skipped == 0
+
+
+def test_two_writers_keep_what_the_other_one_skipped(
+    index: Index, archive: Manifest, tiny: TinyEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_have_read, read_text = threading.Barrier(2), Path.read_text
+
+    def read_together(path: Path, *given: Any, **named: Any) -> str:
+        text = read_text(path, *given, **named)
+        if path.name == "skipped.csv":  # whoever may read waits for the other one, who comes now or after the lock
+            with suppress(threading.BrokenBarrierError):
+                both_have_read.wait(1.0)
+        return text
+
+    def add_broken(name: str) -> None:
+        (archive.root / f"{name}.png").write_bytes(b"no picture")
+        broken = Manifest.from_items([Item(f"toy/{name}", f"{name}.png", mpp=0.5)], archive.root)
+        again(index, tiny).add(broken)
+
+    monkeypatch.setattr(Path, "read_text", read_together)
+    with ThreadPoolExecutor(2) as writers:
+        list(writers.map(add_broken, ["one", "two"]))
+    assert sorted(one.id for one in read_skipped(index.path / "skipped.csv")) == ["toy/one", "toy/two"]
+    assert again(index, tiny).about.n_skipped == 2
+
+
+def test_going_on_with_a_build_keeps_what_an_addition_skipped(
+    index: Index, archive: Manifest, tiny: TinyEncoder
+) -> None:
+    (archive.root / "bad.png").write_bytes(b"no picture")
+    index.add(Manifest.from_items([Item("toy/bad", "bad.png", mpp=0.5)], archive.root))
+    resumed = Index.build(archive, tiny, index.path, resume=True)
+    assert [one.id for one in read_skipped(index.path / "skipped.csv")] == ["toy/bad"]
+    assert resumed.about.n_skipped == 1
 
 
 @pytest.mark.parametrize("harm", ["garbage", "missing"])
@@ -399,6 +439,34 @@ def test_many_changes_in_a_row_are_all_answered(
         if nth == 2:
             index.compact()
             assert len(answered(other)) == 36
+
+
+COLD = """
+import sys
+from histoseek.index import Index
+from histoseek.stores import lance
+from tests.conftest import TinyEncoder
+lance.FRESH_FROM, lance.FRESH_SHARE = 0, 1
+hits = Index.open(sys.argv[1], TinyEncoder()).search(text="red", k=99)
+assert "lancedb" not in sys.modules, "LanceDB was imported"
+print(*(hit.item.id for hit in hits))
+"""
+
+
+def test_the_first_search_of_a_process_after_a_change_of_a_large_index_needs_no_lancedb(
+    index: Index, archive: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lance_module, "FRESH_FROM", 0)
+    monkeypatch.setattr(lance_module, "FRESH_SHARE", 1)
+    answered(index)
+    for change in (lambda: index.remove(Removal(patients=["p3"])), lambda: index.add(archive)):
+        change()
+        assert len(list(index.path.glob("fast-*+*"))) == 1
+        command = [sys.executable, "-W", "error", "-c", COLD, str(index.path)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert run.returncode == 0, run.stderr
+        assert set(run.stdout.split()) == answered(index)
+        assert index.verify().remarks == ()
 
 
 def test_threads_that_search_while_others_write_get_rows_that_belong_together(

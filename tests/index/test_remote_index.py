@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from typer.testing import CliRunner
 from histoseek.cli import app
 from histoseek.errors import DamagedError, InputError
 from histoseek.index import Index, Removal, restore_snapshot, write_snapshot
+from histoseek.index.describing import describe_index
+from histoseek.index.importing import import_features
 from histoseek.items import Manifest
 from histoseek.stores.places import delete, list_names, read_text, write_text
+from tests.index.test_importing import TRIDENT, write_h5
 from tests.stores.s3_server import S3, s3
 
 __all__ = ["s3"]
@@ -64,7 +68,7 @@ def test_what_is_not_there_or_cannot_be_is_said(address: str, tmp_path: Path) ->
     with pytest.raises(InputError, match=r"there is no index at s3://"):
         Index.open(address)
     for attempt in (lambda: write_snapshot(address, tmp_path / "x"), lambda: restore_snapshot(tmp_path / "x", address)):
-        with pytest.raises(InputError, match=r"s3://.* is on object storage"):
+        with pytest.raises(InputError, match=r"s3://.* is an address; name a file or folder of this machine"):
             attempt()
     write_text(f"{address}/index.json", "{}")
     with pytest.raises(DamagedError, match=r"s3://.*/index\.json is damaged"):
@@ -88,8 +92,51 @@ def test_commands_take_the_address(archive: Manifest, address: str, tmp_path: Pa
     assert "36 items" in made.stdout
     found = run(app, ["search", address, "--item", "toy/p0_0", "-k", "3", "--json"])
     assert found.stdout.count("\n") == 3
-    assert "36" in run(app, ["info", address]).stdout
+    told = json.loads(run(app, ["info", address, "--json"]).stdout)
+    assert (told["items"], told["dim"], told["first id"]) == (36, 240, "toy/p0_0")
     assert run(app, ["index", "remove", address, "--patient", "p1"]).stdout == "4 items removed, 32 left\n"
     assert run(app, ["index", "add", address, str(manifest)]).stdout.startswith("4 new items")
     assert run(app, ["index", "compact", address]).stdout == "compacted: 36 items\n"
     assert run(app, ["index", "verify", address]).stdout == "36 rows are what was stored\n"
+
+
+def test_features_are_imported_to_an_address(address: str, tmp_path: Path) -> None:
+    write_h5(tmp_path / "f/S1.h5", [(0, 0), (512, 0)], attrs=TRIDENT)
+    write_h5(tmp_path / "f/S2.h5", [(0, 512)], attrs=TRIDENT)
+    given = ["import", str(tmp_path / "f"), "--encoder", "uni_v1", "--out", address]
+    made = CliRunner().invoke(app, given)
+    assert made.exit_code == 0, made.output
+    assert list_names(address) == ["index.json", "items.lance", "skipped.csv"]
+    import_features(tmp_path / "f", "uni_v1", tmp_path / "x.index")
+    asked = [
+        Index.open(place).search(item="features/S1#0,0,512,512").rows() for place in (address, tmp_path / "x.index")
+    ]
+    assert asked[0] == asked[1] and len(asked[0]) == 1
+    with pytest.raises(InputError, match=r"s3://.* is there already"):
+        import_features(tmp_path / "f", "uni_v1", address)
+    assert len(Index.open(address)) == 3
+
+
+def test_it_is_described_as_a_folder_is_without_a_copy_of_its_vectors(
+    archive: Manifest, tiny: Any, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local, built = Index.build(archive, tiny, tmp_path / "x.index"), Index.build(archive, tiny, address)
+    monkeypatch.setenv("HISTOSEEK_CACHE", str(tmp_path / "another machine"))
+    told, wanted = describe_index(Index.open(built.address)), describe_index(local)
+    assert told | {"created": ""} == wanted | {"created": ""}
+    assert not (tmp_path / "another machine").exists()
+    local.remove(Removal(where="path IS NOT NULL"))
+    built.remove(Removal(where="path IS NOT NULL"))
+    assert describe_index(Index.open(address))["first id"] == describe_index(local)["first id"] == ""
+
+
+def test_an_import_that_is_stopped_leaves_nothing_at_the_address(address: str, tmp_path: Path) -> None:
+    write_h5(tmp_path / "f/S1.h5", [(0, 0)], attrs=TRIDENT)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_features(tmp_path / "f", "uni_v1", address, progress=stop)
+    assert list_names(address) == []
+    assert import_features(tmp_path / "f", "uni_v1", address).about.n_items == 1

@@ -33,3 +33,16 @@ def test_no_queries_and_no_rows_are_fine() -> None:
     assert nearest(nothing, some, 3).rows.shape == (0, 2)
     assert nearest(some, nothing, 3).rows.shape == (2, 0)
     assert nearest(some, some, 0).rows.shape == (2, 0)
+
+
+@pytest.mark.parametrize("n_rows", [50, 640, 5000, 70_001])
+@pytest.mark.parametrize("share", [None, 0.9, 0.004])
+@pytest.mark.parametrize("k", [1, 10])
+def test_candidates_are_all_near_the_kth_highest_and_nothing_else(n_rows: int, share: float | None, k: int) -> None:
+    rng = np.random.default_rng(n_rows)
+    scores = np.round(rng.normal(size=n_rows), 3).astype(np.float32)  # with many equal ones
+    allowed = None if share is None else rng.random(n_rows) < share
+    rows = np.arange(n_rows) if allowed is None else np.flatnonzero(allowed)
+    lowest = np.sort(scores[rows])[-k] if len(rows) > k else -np.inf
+    wanted = rows[scores[rows] >= lowest - np.float32(0.02)]
+    assert candidates(scores, k, 0.01, allowed).tolist() == wanted.tolist()

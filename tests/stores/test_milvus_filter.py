@@ -162,7 +162,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     filled.close()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(where=conditions)
 def test_milvus_finds_the_rows_that_arrow_finds(store: object, where: str) -> None:
     rows = table()

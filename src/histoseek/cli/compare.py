@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from histoseek.cli.output import note, say
+from histoseek.cli.writing import written
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 def compare(
     reports: Annotated[list[Path], typer.Argument(help="Report folders over the same queries.")],
     metric: Annotated[list[str] | None, typer.Option(help="A metric to compare, as in mAP@10; repeatable.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the tables into this Markdown file.")] = None,
+    out: Annotated[Path | None, written("--out", help="Write the tables into this Markdown file.")] = None,
 ) -> None:
     """Put reports side by side and test their differences, paired by query, Holm-corrected."""
     from histoseek.evaluation import METRICS, Report, named_reports

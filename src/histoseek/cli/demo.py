@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from histoseek.cli.output import note, progress, say, show_rows
+from histoseek.cli.writing import written
 from histoseek.errors import InputError
 
 MARKER = ".histoseek-demo"
@@ -24,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="The folder to write into; an earlier demo in it is replaced.")] = (
+    out: Annotated[Path, written("--out", help="The folder to write into; an earlier demo in it is replaced.")] = (
         Path("demo")
     ),
 ) -> None:
@@ -123,6 +124,7 @@ def _search_and_evaluate(out: Path) -> None:
     say("The tissue is synthetic, and mini has never seen any: nothing here is evidence.")
     say(f"See it in the browser: {_command()} serve {out / 'demo.index'} --report {out / 'report'} --open")
     note(
-        f"Try next: histoseek search {out / 'demo.index'} --image YOURS.png --mpp 0.5 --sheet mine.png\n"
+        f"Try next: histoseek serve {out / 'demo.index'} --report {out / 'report'}   (the page in your browser)\n"
+        f"          histoseek search {out / 'demo.index'} --image YOURS.png --mpp 0.5 --sheet mine.png\n"
         "          histoseek prepare folder YOUR_IMAGES/ --out mine.parquet"
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from histoseek.cli.output import note, say, show_rows
+from histoseek.cli.writing import written
 
 
 def add_to(app: typer.Typer) -> None:
@@ -54,7 +55,7 @@ def info(
 
 def export(
     encoder: Annotated[str, typer.Argument(help="A name, or a model folder in the hub's format.")],
-    out: Annotated[Path, typer.Option("--out", help="The encoder folder to write.")],
+    out: Annotated[Path, written("--out", help="The encoder folder to write.")],
     mpp: Annotated[float | None, typer.Option(help="The scale its views are to have, µm per pixel.")] = None,
 ) -> None:
     """Write an encoder as an encoder folder that runs without PyTorch, and prove that it gives the same vectors."""

@@ -10,6 +10,7 @@ import typer
 
 from histoseek.cli.opening import open_index
 from histoseek.cli.output import note, progress, show_rows
+from histoseek.cli.writing import written
 from histoseek.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     index: Annotated[str, typer.Argument(help="An index folder.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write the report into.")],
+    out: Annotated[Path, written("--out", help="The folder to write the report into.")],
     queries: Annotated[Path | None, typer.Option(help="A manifest of queries; without it the index's own.")] = None,
     query_root: Annotated[Path | None, typer.Option(help="Where the queries' images lie now, if they moved.")] = None,
     where: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from histoseek.cli.output import counted, note, progress, say
+from histoseek.cli.writing import written
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 def export(
     index: Annotated[str, typer.Argument(help="An index folder.")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write: .parquet, or .h5ad for AnnData.")],
+    out: Annotated[Path, written("--out", help="The file to write: .parquet, or .h5ad for AnnData.")],
     where: Annotated[str | None, typer.Option(help="Only items that fulfil this, as in: split = 'train'.")] = None,
     keep_paths: Annotated[
         bool, typer.Option("--keep-paths", help="Say in the file where images and encoder lie on this machine.")

@@ -10,6 +10,7 @@ import typer
 from histoseek.cli.opening import open_index
 from histoseek.cli.output import note
 from histoseek.cli.search import Ordered, read_example
+from histoseek.cli.writing import written
 from histoseek.errors import InputError
 
 
@@ -21,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 def heat(
     index: Annotated[str, typer.Argument(help="An index folder of slides.")],
     slide: Annotated[str, typer.Argument(help="A slide of the archive, by name or file.")],
-    out: Annotated[Path, typer.Option("--out", help="A picture (.png), or a pyramid to lay on the slide (.tif).")],
+    out: Annotated[Path, written("--out", help="A picture (.png), or a pyramid to lay on the slide (.tif).")],
     image: Annotated[list[str] | None, typer.Option(help="Similarity to this image file.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Similarity to these words.")] = None,
     item: Annotated[list[str] | None, typer.Option(help="Similarity to this item of the archive, by id.")] = None,

@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 def import_features(
     source: Annotated[Path, typer.Argument(help="A folder of TRIDENT's or CLAM's feature files (.h5, one a slide).")],
     encoder: Annotated[str, typer.Option(help="What made the vectors, as in uni_v1 or hf:owkin/phikon.")],
-    out: Annotated[Path, typer.Option("--out", help="The index folder to write.")],
+    out: Annotated[str, typer.Option("--out", help="The index folder to write, or s3://BUCKET/NAME.")],
     slides: Annotated[Path | None, typer.Option(help="The folder of the slides: pictures and their scale.")] = None,
     table: Annotated[
         Path | None, typer.Option(help="A CSV with a row a slide: slide, label, patient, case, split, …")
@@ -54,5 +54,5 @@ def import_features(
         note(message)
     note(f"wrote {out}; next: histoseek info {out}")
     if about.n_skipped:
-        note(f"{counted(about.n_skipped, 'reason')} to leave files or tiles out: see {out / 'skipped.csv'}")
+        note(f"{counted(about.n_skipped, 'reason')} to leave files or tiles out: see {out.rstrip('/')}/skipped.csv")
         raise typer.Exit(1)

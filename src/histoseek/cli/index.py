@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from histoseek.cli.output import counted, note, progress, say
+from histoseek.cli.writing import written
 
 DEFAULT_ENCODER = "mini"
 """The same as `histoseek.encoders.bundled.DEFAULT`, which costs an import that `--help` can do without."""
@@ -170,7 +171,7 @@ def verify(index: IndexArgument) -> None:
 
 @verbs.command()
 def snapshot(
-    index: IndexArgument, out: Annotated[Path, typer.Option("--out", help="The file to write, as in x.snapshot.")]
+    index: IndexArgument, out: Annotated[Path, written("--out", help="The file to write, as in x.snapshot.")]
 ) -> None:
     """Write the index into one file with a checksum for everything in it."""
     from histoseek.index import write_snapshot
@@ -182,7 +183,7 @@ def snapshot(
 @verbs.command()
 def restore(
     snapshot: Annotated[Path, typer.Argument(help="A file that histoseek index snapshot wrote.")],
-    out: Annotated[str, typer.Option("--out", help="The index folder to write.")],
+    out: Annotated[Path, written("--out", help="The index folder to write.")],
 ) -> None:
     """Bring a snapshot back as an index folder, after checking everything in it."""
     from histoseek.index import restore_snapshot

@@ -1,16 +1,13 @@
-"""histoseek info PATH."""
+"""histoseek info PATH or ADDRESS."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from histoseek.cli.output import show_rows
-
-if TYPE_CHECKING:
-    from histoseek.index.about import About
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,11 +16,17 @@ def add_to(app: typer.Typer) -> None:
 
 
 def info(
-    path: Annotated[str, typer.Argument(help="An index, a report, an encoder folder, a manifest or an image.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="An index (also s3://BUCKET/NAME or milvus://HOST:PORT/NAME), a report, an encoder folder, a manifest "
+            "or an image."
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
-    """Say what lies at a path."""
-    about = _index(path) if path.startswith("s3://") else _describe(Path(path))
+    """Say what lies at a path or an address."""
+    about = _index(path) if "://" in path else _describe(Path(path))
     show_rows([about] if as_json else [{"what": name, "value": str(value)} for name, value in about.items()], as_json)
 
 
@@ -60,41 +63,9 @@ def _describe(path: Path) -> dict[str, Any]:
 
 def _index(path: str | Path) -> dict[str, Any]:
     from histoseek.index import Index
+    from histoseek.index.describing import describe_index
 
-    index = Index.open(path)
-    about = index.about
-    return {
-        "kind": "index",
-        "items": about.n_items,
-        "skipped": about.n_skipped,
-        "encoder": about.encoder,
-        "text": "yes" if about.has_text else "no",
-        "precision": about.fingerprint.precision,
-        "fingerprint": about.fingerprint.digest,
-        "view": f"{about.fingerprint.preprocessing.view_px} px at {about.fingerprint.preprocessing.mpp} µm/px",
-        "scales": dict(about.scales),
-        "search": _search(about),
-        "images": about.root,
-        "columns": ", ".join(index.rows.items.schema.names),
-        "first id": index.rows.items["id"][0].as_py() if len(index) else "",
-        "created": about.created,
-        **{name: about.facts[name] for name in ("title", "licence", "source") if name in about.facts},
-    }
-
-
-def _search(about: About) -> str:
-    """How the index is searched."""
-    from histoseek.stores.codes import WORTHWHILE
-
-    tuned = about.search
-    if tuned:
-        return (
-            f"by codes of {tuned['bits']} bit, recall@10 {tuned['recall']:.4f} measured on {tuned['n_rows']} items "
-            f"({tuned['recall_filtered']:.4f} under a filter that leaves a tenth)"
-        )
-    if about.n_items < WORTHWHILE:
-        return "exact"
-    return "exact; quicker with: pip install 'histoseek[scale]', then histoseek index compact"
+    return describe_index(Index.open(path))
 
 
 def _manifest(path: Path) -> dict[str, Any]:

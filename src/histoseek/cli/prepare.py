@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from histoseek.cli.output import note, progress, say
+from histoseek.cli.writing import written
 from histoseek.errors import InputError
 
 
@@ -37,14 +38,14 @@ def add_to(app: typer.Typer) -> None:
 def prepare(
     dataset: Annotated[str, typer.Argument(help="slides, folder, csv, bracs, crc, bach, nct-crc, breakhis.")],
     source: Annotated[Path, typer.Argument(help="The folder (or table, for csv) as it was downloaded.")],
-    out: Annotated[Path, typer.Option("--out", help="The manifest to write.")],
+    out: Annotated[Path, written("--out", help="The manifest to write.")],
     mpp: Annotated[float | None, typer.Option(help="µm per pixel of every image, where you know it.")] = None,
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="An option of the dataset.")] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Slides: draw tissue and tiles of each into the work folder.")
     ] = False,
     write_tiles: Annotated[
-        Path | None, typer.Option("--write-tiles", help="Slides: write the tiles as JPEGs into this folder.")
+        Path | None, written("--write-tiles", help="Slides: write the tiles as JPEGs into this folder.")
     ] = None,
 ) -> None:
     """Make a manifest of a dataset: counts, groups and leaks are checked; images are neither copied nor changed."""

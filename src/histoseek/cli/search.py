@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 from histoseek.cli.opening import open_index
 from histoseek.cli.output import counted, note, show_rows
 from histoseek.cli.slide_search import show_wholes
+from histoseek.cli.writing import written
 from histoseek.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,9 +84,9 @@ def search(
     per_slide: Annotated[int | None, typer.Option(help="At most so many hits of one slide.")] = None,
     collapse: Annotated[bool, typer.Option("--collapse", help="Show identical images once.")] = False,
     min_score: Annotated[float | None, typer.Option(help="Leave out hits with a lower cosine.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw the hits into this picture.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the hits into this CSV file.")] = None,
-    geojson: Annotated[Path | None, typer.Option(help="Write the hits for QuPath into this folder.")] = None,
+    sheet: Annotated[Path | None, written(help="Draw the hits into this picture.")] = None,
+    csv: Annotated[Path | None, written(help="Write the hits into this CSV file.")] = None,
+    geojson: Annotated[Path | None, written(help="Write the hits for QuPath into this folder.")] = None,
     encoder: Annotated[str | None, typer.Option(help="The index's encoder, if its folder moved.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where the index's images lie now, if they moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from histoseek.cli.output import counted, note, progress, say, show_rows
+from histoseek.cli.writing import written
 from histoseek.errors import InputError
 
 OBJECTIVES = (
@@ -24,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 def train(
     context: typer.Context,
     manifest: Annotated[Path, typer.Argument(help="A manifest with labels, captions, or both.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder of the run: an encoder folder when it is done.")],
+    out: Annotated[Path, written("--out", help="The folder of the run: an encoder folder when it is done.")],
     base: Annotated[str, typer.Option(help="mini, hf:NAME, a model folder, or an earlier run.")] = "mini",
     objective: Annotated[list[str] | None, typer.Option(help=OBJECTIVES)] = None,
     mode: Annotated[str, typer.Option(help="What is trained: head, lora or full.")] = "lora",

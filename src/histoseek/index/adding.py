@@ -17,9 +17,7 @@ from histoseek.index.embedding import Embedded, embed_items
 from histoseek.index.filling import Progress, fill, rows_of, schema_of, with_digests
 from histoseek.index.upkeep import note_contents
 from histoseek.items import Item, Manifest, Skipped, item_of
-from histoseek.items.files import skipped_of, skipped_text
 from histoseek.stores import Store
-from histoseek.stores.places import exists, joined, read_text, write_text
 
 if TYPE_CHECKING:
     from histoseek.index.index import Index
@@ -70,7 +68,7 @@ def add_items(index: Index, manifest: Manifest, progress: Progress | None = None
     skipped = fill(store, schema, embedded, lambda _: tell(seen.total(), len(manifest)))
     _put(index, store, relabelled, schema)
     if index.server is None:
-        _note_skipped(index, skipped)
+        note_contents(index, skipped)
     index.refresh()
     n_unread = sum(one.id in changed for one in skipped)  # they stay as they were
     n_new, n_changed = seen["new"] - (len(skipped) - n_unread), seen["changed"] - n_unread
@@ -147,15 +145,3 @@ def _kind(item: Item, row: dict[str, Any] | None, schema: pa.Schema) -> tuple[st
 
 def _is_same(one: Any, two: Any) -> bool:
     return bool(one == two or (one != one and two != two))  # NaN is like itself here
-
-
-def _note_skipped(index: Index, skipped: list[Skipped]) -> None:
-    """Join what was skipped now to what was skipped before; an item that came in since is no longer skipped."""
-    place = joined(index.address, "skipped.csv")
-    before = {one.id: one for one in skipped_of(read_text(place))} if exists(place) else {}
-    both = before | {one.id: one for one in skipped}
-    held = index.store.rows().items["id"]
-    there = pc.is_in(pa.array(list(both), pa.string()), value_set=held.combine_chunks()).to_pylist()
-    left = [one for one, is_there in zip(both.values(), there, strict=True) if not is_there]
-    write_text(place, skipped_text(left))
-    note_contents(index, n_skipped=len(left))

@@ -16,10 +16,12 @@ from histoseek.index.embedding import embed_items
 from histoseek.index.filling import Progress, fill, scales_of, schema_of, with_digests
 from histoseek.index.ray_build import RayWork, embed_on_ray, without
 from histoseek.index.ray_writing import sink_for
+from histoseek.index.skipping import FILE as SKIPPED
+from histoseek.index.skipping import join_list, write_list
 from histoseek.items import Manifest, Skipped
-from histoseek.items.files import skipped_text
+from histoseek.items.files import local_path
 from histoseek.stores import TableStore, create_store, open_store
-from histoseek.stores.places import delete, exists, is_remote, joined, list_names, write_text
+from histoseek.stores.places import delete, exists, is_remote, joined, list_names
 
 
 def build_index(
@@ -47,19 +49,28 @@ def build_index(
         skipped = _embed_here(manifest, encoder, store, done, told)
     else:
         skipped = _embed_there(manifest, encoder, store, (done, ray), told)
-    write_text(joined(home, "skipped.csv"), skipped_text(skipped))
-    held = store.rows().items  # makes the fast copy too, so that the first search finds it
-    if not held.num_rows:
+    finished = _finish(home, about, store, skipped)
+    if not finished.n_items:
         store.drop()
         delete(joined(home, DRAFT))
         raise InputError(
             f"none of {len(manifest)} images could be read; the first: {skipped[0].reason}; all reasons stand in "
-            f"{joined(home, 'skipped.csv')}; if the images moved, say where with --root"
+            f"{joined(home, SKIPPED)}; if the images moved, say where with --root"
         )
-    scales = scales_of(held["mpp"], encoder.fingerprint.preprocessing.mpp)
-    finished = replace(about, n_items=held.num_rows, n_skipped=len(skipped), scales=scales)
-    finished.write(joined(home, FILE))
     delete(joined(home, DRAFT))
+    return finished
+
+
+def _finish(home: str, about: About, store: TableStore, skipped: list[Skipped]) -> About:
+    """Write the list of what was skipped and, where there are items, what makes the folder an index."""
+    place = joined(home, FILE)
+    with store.locked():  # a finished index that is looked through again may have other writers
+        held = store.rows().items  # makes the fast copy too, so that the first search finds it
+        n_skipped = join_list(home, skipped, held["id"]) if exists(place) else write_list(home, skipped)
+        scales = scales_of(held["mpp"], about.fingerprint.preprocessing.mpp)
+        finished = replace(about, n_items=held.num_rows, n_skipped=n_skipped, scales=scales)
+        if held.num_rows:
+            finished.write(place)
     return finished
 
 
@@ -110,8 +121,8 @@ def _start(home: str, about: About, manifest: Manifest, resume: bool) -> TableSt
             raise InputError(f"{home} holds an index already; choose another --out, or go on with --resume")
         return _resumed(home, about, store, manifest)
     if not is_remote(home):
-        _make_folder(Path(home))
-    if set(list_names(home)) - {"skipped.csv"}:
+        _make_folder(local_path(home))
+    if set(list_names(home)) - {SKIPPED}:
         raise InputError(f"{home} exists and is no index; choose another --out")
     about.write(joined(home, DRAFT))
     return create_store(home, schema_of(manifest.table.schema, about.dim))

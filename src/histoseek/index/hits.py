@@ -7,13 +7,13 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from histoseek.errors import InputError
-from histoseek.items import Item, Value, inside_root, written_whole
+from histoseek.items import Item, Value, inside_root, item_of, written_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,12 @@ class Hit:
     rank: int
     score: float
     item: Item
+
+
+def ranked(rows: Iterable[Mapping[str, Any]], scores: Iterable[float]) -> tuple[Hit, ...]:
+    """Hits from the columns of items and their scores, best first."""
+    found = enumerate(zip(rows, scores, strict=True), 1)
+    return tuple(Hit(rank, float(score), item_of(row)) for rank, (row, score) in found)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import platform
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,17 +18,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoseek.encoders.encoder import unit_rows
-from histoseek.errors import ImageError, InputError
+from histoseek.errors import ImageError, InputError, StorageError
 from histoseek.imaging import open_pixels
 from histoseek.index.about import FILE, About
 from histoseek.index.declared import Declared, Sample, declare
 from histoseek.index.feature_files import FeatureFile, TileFacts, find_feature_files, open_features
 from histoseek.index.feature_slides import DATASET, KnownSlides, known_slides
 from histoseek.index.filling import scales_of
-from histoseek.items import MPP_RANGE, Box, Item, Skipped, table_of, write_skipped
-from histoseek.items.files import flush_to_disk
-from histoseek.stores import VECTOR, LanceStore
-from histoseek.stores.places import is_remote
+from histoseek.index.skipping import FILE as SKIPPED
+from histoseek.index.skipping import write_list
+from histoseek.items import MPP_RANGE, Box, Item, Skipped, table_of
+from histoseek.items.files import flush_to_disk, local_path
+from histoseek.stores import VECTOR, TableStore, create_store
+from histoseek.stores.places import delete, is_remote, joined, list_names
 
 ROWS_A_COMMIT = 32_768
 N_SAMPLED = 4
@@ -98,35 +100,27 @@ def import_features(
 ) -> Imported:
     """Make an index of a folder of TRIDENT's or CLAM's feature files; `encoder` names what made their vectors.
 
-    The index is written whole or not at all, so there is nothing to resume. What cannot be used is left out and listed
-    in `skipped.csv`. `progress` is called with files done and in all.
+    `out` is a folder or an `s3://` address. The index is written whole or not at all, so there is nothing to resume.
+    What cannot be used is left out and listed in `skipped.csv`. `progress` is called with files done and in all.
 
     Raises:
         InputError: `out` is in use, no file can be used, or something must be stated that no file says.
         MissingExtraError: the extra `slides` is not installed.
     """
     given = settings or ImportSettings()
-    if is_remote(out):
-        raise InputError(f"{out} is on object storage, where an import cannot write; choose a folder")
-    home = Path(out)
-    _check_free(home)
+    _check_free(out)
     files = find_feature_files(Path(source))
     known = known_slides(Path(source), files, given.slides, given.table, given.group)
     sample = _sample(files, known, given)
     declared = declare(encoder, sample, given.view_px, given.view_mpp)
-    draft = _draft_beside(home)
-    try:
-        work = _Work(draft, known, given, declared, (sample.patch_px, sample.target))
+    schema = known.table.schema.append(pa.field(VECTOR, pa.list_(pa.float32(), declared.dim)))
+    with _new_store(out, schema) as (home, store):
+        work = _Work(home, store, known, given, declared, (sample.patch_px, sample.target))
         for number, path in enumerate(files, start=1):
             work.take(path)
             if progress is not None:
                 progress(number, len(files))
         about = work.finish()
-        draft.chmod(0o755)
-        draft.replace(home)
-        flush_to_disk(home.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return Imported(about, (*known.notes, *declared.notes))
 
 
@@ -134,12 +128,16 @@ class _Work:
     """An index being filled, file by file."""
 
     def __init__(
-        self, home: Path, known: KnownSlides, given: ImportSettings, declared: Declared, cut: tuple[object, object]
+        self,
+        home: str,
+        store: TableStore,
+        known: KnownSlides,
+        given: ImportSettings,
+        declared: Declared,
+        cut: tuple[object, object],
     ) -> None:
-        self._home, self._known, self._given, self._declared, self._cut = home, known, given, declared, cut
-        vector = pa.field(VECTOR, pa.list_(pa.float32(), declared.dim))
-        self._schema = known.table.schema.append(vector)
-        self._store = LanceStore.create(home, self._schema)
+        self._home, self._store, self._known, self._given = home, store, known, given
+        self._declared, self._cut, self._schema = declared, cut, store.schema
         self._waiting: list[pa.Table] = []
         self._skipped: list[Skipped] = []
 
@@ -167,7 +165,7 @@ class _Work:
             InputError: there is not one tile.
         """
         self._commit()
-        write_skipped(self._home / "skipped.csv", self._skipped)
+        write_list(self._home, self._skipped)
         held = self._store.rows().items
         if not held.num_rows:
             raise InputError(f"no tile can be used; the first reason: {self._skipped[0].reason}")
@@ -189,7 +187,7 @@ class _Work:
             versions={name: version(name) for name in ("histoseek", "lancedb", "numpy", "h5py")}
             | {"python": platform.python_version()},
         )
-        about.write(self._home / FILE)
+        about.write(joined(self._home, FILE))
         return about
 
     def _check(self, dim: int, facts: TileFacts) -> None:
@@ -242,9 +240,42 @@ class _Work:
             self._store.add(rows)
 
 
-def _check_free(home: Path) -> None:
-    if home.exists() and (not home.is_dir() or any(home.iterdir())):
-        raise InputError(f"{home} is there already; an import makes a new index: choose another --out")
+def _check_free(out: str | Path) -> None:
+    is_file = not is_remote(out) and local_path(out).is_file()
+    if is_file or list_names(out):
+        raise InputError(f"{out} is there already; an import makes a new index: choose another --out")
+
+
+def _new_store(out: str | Path, schema: pa.Schema) -> AbstractContextManager[tuple[str, TableStore]]:
+    """A place to fill and its empty table; on an error or Ctrl-C nothing of it is left."""
+    return _at_address(str(out), schema) if is_remote(out) else _in_draft(local_path(out), schema)
+
+
+@contextmanager
+def _in_draft(home: Path, schema: pa.Schema) -> Iterator[tuple[str, TableStore]]:
+    draft = _draft_beside(home)
+    try:
+        yield str(draft), create_store(draft, schema)
+        draft.chmod(0o755)
+        draft.replace(home)
+        flush_to_disk(home.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _at_address(address: str, schema: pa.Schema) -> Iterator[tuple[str, TableStore]]:
+    """As `_in_draft`; nothing can be renamed there, and it is the file written last that makes an index of it."""
+    store = create_store(address, schema)
+    done = False
+    try:
+        yield address, store
+        done = True
+    finally:
+        if not done:
+            with suppress(StorageError):  # what went wrong first is what the person should hear of
+                store.drop()
+                delete(joined(address, SKIPPED))
 
 
 def _draft_beside(home: Path) -> Path:

@@ -15,33 +15,32 @@ from histoseek.encoders import load_encoder
 from histoseek.encoders.encoder import Encoder
 from histoseek.errors import EncoderError, InputError
 from histoseek.index.about import check_fingerprint, read_about
-from histoseek.index.adding import Added, add_items
 from histoseek.index.asking import embed_example, items_in_query, query_vector, scale_of_region
-from histoseek.index.build import build_index
 from histoseek.index.declared import MARK
-from histoseek.index.filling import Progress
-from histoseek.index.hits import Hit, Hits
+from histoseek.index.hits import Hits, ranked
 from histoseek.index.origins import rows_of_file
-from histoseek.index.pushing import Pushed, push_index
-from histoseek.index.query import Example, RuleOptions, Rules
-from histoseek.index.ray_build import RayWork
+from histoseek.index.query import Example, RuleOptions, Rules, asked_of
 from histoseek.index.region import Region
-from histoseek.index.removing import Removal, remove_items
 from histoseek.index.selecting import select_many, select_rows
-from histoseek.index.served import find_served, get_named, get_of_file, is_served, open_served
-from histoseek.index.upkeep import compact_index, keep_in_order, make_quick
-from histoseek.index.verifying import Verified, verify_index
 from histoseek.index.view import View
-from histoseek.index.whole_search import WholeHits, WholeOptions, WholeRules, search_wholes
-from histoseek.index.wholes import Level
-from histoseek.items import Manifest, item_of
+from histoseek.items import Manifest
+from histoseek.items.files import local_path
 from histoseek.stores import VECTOR, Rows, TableStore, open_store, rows_at
 from histoseek.stores.caching import cache_home
-from histoseek.stores.milvus import MilvusStore
-from histoseek.stores.places import is_remote
+from histoseek.stores.places import is_remote, is_served
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what a search of a folder does not use is imported by the methods that do
+    from histoseek.index.adding import Added
+    from histoseek.index.filling import Progress
+    from histoseek.index.pushing import Pushed
     from histoseek.index.query import Picture
+    from histoseek.index.ray_build import RayWork
+    from histoseek.index.removing import Removal
+    from histoseek.index.served import Served
+    from histoseek.index.verifying import Verified
+    from histoseek.index.whole_search import WholeHits, WholeOptions
+    from histoseek.index.wholes import Level
+    from histoseek.stores.milvus import MilvusStore
 
 
 class Index:
@@ -52,12 +51,15 @@ class Index:
     """
 
     def __init__(self, path: str | Path, encoder: Encoder | None = None, root: str | Path | None = None) -> None:
-        self._server: MilvusStore | None = None
+        self._served: Served | None = None
         self.address = str(path)
-        self.path = cache_home(path) if is_remote(path) else Path(path)  # where derived files go
         if is_served(path):
-            self._server, self.about = open_served(str(path))
+            from histoseek.index.served import open_served
+
+            self.path = Path(path)
+            self._served, self.about = open_served(str(path))
         else:
+            self.path = cache_home(path) if is_remote(path) else local_path(path)  # where derived files go
             self.about = read_about(self.address)
         self.root = Path(self.about.root if root is None else root).resolve()
         self._encoder = encoder
@@ -96,6 +98,9 @@ class Index:
             FingerprintError: resuming with another encoder.
             ClusterError: the Ray cluster cannot be reached, or lost the same work again and again.
         """
+        from histoseek.index.build import build_index
+        from histoseek.index.upkeep import make_quick
+
         chosen = load_encoder(encoder) if isinstance(encoder, str) else encoder
         build_index(manifest, chosen, out, resume=resume, progress=progress, ray=ray)
         built = cls(out, chosen)
@@ -112,8 +117,11 @@ class Index:
             InputError: the images lie outside of the index's root, or a column holds another type.
             FingerprintError: the encoder of the index is no longer the same.
         """
+        from histoseek.index.adding import add_items
+        from histoseek.index.upkeep import keep_in_order
+
         added = add_items(self, manifest, progress)
-        if self._server is None:
+        if self._served is None:
             keep_in_order(self)
         return added
 
@@ -123,13 +131,18 @@ class Index:
         Raises:
             InputError: nothing is named, or something that the index does not hold.
         """
+        from histoseek.index.removing import remove_items
+        from histoseek.index.upkeep import keep_in_order
+
         removed = remove_items(self, removal, dry_run=dry_run)
-        if not dry_run and self._server is None:
+        if not dry_run and self._served is None:
             keep_in_order(self)
         return removed
 
     def compact(self) -> bool:
         """Delete from the disk what was removed, and older versions; make search quick. False if all is so already."""
+        from histoseek.index.upkeep import compact_index
+
         return compact_index(self)
 
     def push(self, address: str, progress: Progress | None = None) -> Pushed:
@@ -142,10 +155,14 @@ class Index:
             InputError: the collection holds another archive, or the server cannot be reached.
             StorageError: the server finds too few of the nearest items.
         """
+        from histoseek.index.pushing import push_index
+
         return push_index(self, address, progress)
 
     def verify(self, progress: Progress | None = None) -> Verified:
         """Read every byte and hold it against its checksum; damage is told, never raised."""
+        from histoseek.index.verifying import verify_index
+
         return verify_index(self, progress)
 
     def search(
@@ -183,11 +200,7 @@ class Index:
         """Find the items nearest to a unit vector `[D]`; the rules treat `examples` as what it was made of."""
         kept = Rules(**rules)
         found, scores = self._find(vector, kept, items_in_query(self, examples, kept.exclude_group))
-        hits = [
-            Hit(rank, float(score), item_of(row))
-            for rank, (row, score) in enumerate(zip(found.to_pylist(), scores, strict=True), 1)
-        ]
-        return Hits(tuple(hits), self.root, _asked(examples, kept))
+        return Hits(ranked(found.to_pylist(), scores), self.root, asked_of(examples, kept))
 
     def search_many(
         self, vectors: NDArray[np.float32], items: Sequence[str] | None = None, **rules: Unpack[RuleOptions]
@@ -215,11 +228,7 @@ class Index:
         for rows, scores in found:
             part = columns[at : at + len(rows)]
             at += len(rows)
-            hits = [
-                Hit(rank, float(score), item_of(row))
-                for rank, (row, score) in enumerate(zip(part, scores, strict=True), 1)
-            ]
-            answers.append(Hits(tuple(hits), self.root, _asked([Example("vector", [])], kept)))
+            answers.append(Hits(ranked(part, scores), self.root, asked_of([Example("vector", [])], kept)))
         return answers
 
     def search_wholes(self, name: str, level: Level = "slide", **rules: Unpack[WholeOptions]) -> WholeHits:
@@ -229,6 +238,8 @@ class Index:
             InputError: the archive holds no such slide or case.
             MissingExtraError: the extra `slides` is not installed.
         """
+        from histoseek.index.whole_search import WholeRules, search_wholes
+
         return search_wholes(self, name, level, WholeRules(**rules))
 
     @property
@@ -249,12 +260,12 @@ class Index:
     @property
     def server(self) -> MilvusStore | None:
         """The server's copy that this is opened on, if it is one."""
-        return self._server
+        return None if self._served is None else self._served.store
 
     @cached_property
     def store(self) -> TableStore:
         """The table that holds the archive; raises `InputError` where that is a server's copy."""
-        if self._server is not None:
+        if self._served is not None:
             raise InputError(
                 f"{self.address} is a server's copy, for searching, adding and removing; do this with the index folder "
                 "that it was pushed from"
@@ -281,14 +292,14 @@ class Index:
         return Manifest(self.rows.items, self.root, self.about.facts)
 
     def __len__(self) -> int:
-        if self._server is not None:
-            return self._server.count()
+        if self._served is not None:
+            return self._served.store.count()
         return int(self.rows.items.num_rows)
 
     def refresh(self) -> None:
         """See what was written since the index was opened; costs next to nothing when nothing was."""
         view = self._view
-        if self._server is None and view is not None and view.state != self.store.state:
+        if self._served is None and view is not None and view.state != self.store.state:
             self.forget_rows()
             self.about = read_about(self.address)
             if self._encoder is not None:
@@ -324,23 +335,23 @@ class Index:
 
     def stored_vector(self, name: str) -> NDArray[np.float32]:
         """The unit vector `[D]` of an item; raises `InputError` when there is none of that id."""
-        if self._server is not None:
-            return np.asarray(get_named(self._server, [name])[VECTOR][0].as_py(), dtype=np.float32)
+        if self._served is not None:
+            return np.asarray(self._served.named([name])[VECTOR][0].as_py(), dtype=np.float32)
         view = self.view
         vector: NDArray[np.float32] = view.rows.checked(self._held([name], view))[0]
         return vector
 
     def items_named(self, names: Sequence[str]) -> pa.Table:
         """Columns of some items; raises `InputError` for one that the archive does not hold."""
-        if self._server is not None:
-            return get_named(self._server, names).drop_columns([VECTOR])
+        if self._served is not None:
+            return self._served.named(names).drop_columns([VECTOR])
         view = self.view
         return rows_at(view.rows.items, self._held(names, view))
 
     def items_there(self, names: Sequence[str]) -> pa.Table:
         """Columns of those items that the archive holds."""
-        if self._server is not None:
-            return self._server.get(names).drop_columns([VECTOR])
+        if self._served is not None:
+            return self._served.store.get(names).drop_columns([VECTOR])
         view = self.view
         rows = view.rows_of(names)
         return view.rows.items.take(pa.array(rows[rows >= 0]))
@@ -354,12 +365,12 @@ class Index:
     @property
     def columns(self) -> pa.Schema:
         """The columns of the items."""
-        return self._server.schema if self._server is not None else self.rows.items.schema
+        return self._served.store.schema if self._served is not None else self.rows.items.schema
 
     def items_of_file(self, file: Path) -> pa.Table:
         """Columns of the items that are cut from a file or from a copy of it."""
-        if self._server is not None:
-            return get_of_file(self._server, self.root, file)
+        if self._served is not None:
+            return self._served.of_file(self.root, file)
         items = self.rows.items
         return items.take(pa.array(rows_of_file(items, self.root, file), pa.int64()))
 
@@ -376,18 +387,10 @@ class Index:
     def _find(
         self, vector: NDArray[np.float32], rules: Rules, named: pa.Table | None
     ) -> tuple[pa.Table, NDArray[np.float32]]:
-        if self._server is not None:
-            return find_served(self._server, vector, rules, named)
+        if self._served is not None:
+            return self._served.find(vector, rules, named)
         view = self.view
         own = np.zeros(0, dtype=np.int64) if named is None else view.rows_of(named["id"].to_pylist())
         allowed = view.allowed(rules.where, rules.only)
         rows, scores = select_rows(view.rows, vector, rules, allowed, own[own >= 0].tolist())
         return rows_at(view.rows.items, rows), scores
-
-
-def _asked(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:
-    def shown(value: Any) -> str:
-        return str(value) if isinstance(value, (str, Path, Region)) else f"<{type(value).__name__}>"
-
-    asked = [{"kind": one.kind, "value": shown(one.value), "weight": one.weight} for one in examples]
-    return {"examples": asked, "rules": {name: value for name, value in vars(rules).items() if value is not None}}

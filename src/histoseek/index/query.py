@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,3 +78,13 @@ class Rules:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', '-')} must be at least 1, not {value}")
+
+
+def asked_of(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:
+    """What was asked, as hits keep it: examples without their pixels, and the rules that were set."""
+
+    def shown(value: Any) -> str:
+        return str(value) if isinstance(value, (str, Path, Region)) else f"<{type(value).__name__}>"
+
+    asked = [{"kind": one.kind, "value": shown(one.value), "weight": one.weight} for one in examples]
+    return {"examples": asked, "rules": {name: value for name, value in vars(rules).items() if value is not None}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,41 @@ from histoseek.stores.milvus_address import MilvusAddress
 from histoseek.stores.milvus_search import MAX_HITS
 from histoseek.stores.wanted import Wanted
 
-SCHEMES = ("milvus://", "milvus+https://", "milvus-lite://")
+
+@dataclass(frozen=True)
+class Served:
+    """A collection that `push` filled, as a search asks it."""
+
+    store: MilvusStore
+
+    def find(
+        self, vector: NDArray[np.float32], rules: Rules, named: pa.Table | None
+    ) -> tuple[pa.Table, NDArray[np.float32]]:
+        """Items and scores of the hits, best first; `named` are the items that the query itself consists of."""
+        return _find(self.store, vector, rules, named)
+
+    def named(self, names: Sequence[str]) -> pa.Table:
+        """Columns and vectors of some items; raises `InputError` for one that is not there."""
+        found = self.store.get(names)
+        missing = set(names) - set(found["id"].to_pylist())
+        if missing:
+            raise InputError(f"{self.store.address} has no item {sorted(missing)[0]!r}")
+        return found
+
+    def of_file(self, root: Path, file: Path) -> pa.Table:
+        """Items that are cut from a file or from a copy of it, known by the same marks as in an index folder."""
+        target = file.resolve()
+        terms = [f"(sha256 IS NULL AND slide = {text_literal(target.stem)})"]
+        if target.is_relative_to(root):
+            terms.append(f"path = {text_literal(target.relative_to(root).as_posix())}")
+            if target.suffix.lower() == ".dcm":
+                terms.append(f"path LIKE {text_literal(target.parent.relative_to(root).as_posix() + '/%')}")
+        if target.is_file():
+            terms.append(f"sha256 = {text_literal(sha256_of(target))}")
+        return self.store.get(self.store.ids(" OR ".join(terms))).drop_columns([VECTOR])
 
 
-def is_served(address: str | Path) -> bool:
-    """Whether an address names a collection on a server, and not a folder."""
-    return str(address).startswith(SCHEMES)
-
-
-def open_served(address: str) -> tuple[MilvusStore, About]:
+def open_served(address: str) -> tuple[Served, About]:
     """Open what `push` filled, and what its index said of itself.
 
     Raises:
@@ -42,13 +69,12 @@ def open_served(address: str) -> tuple[MilvusStore, About]:
     notes = store.notes()
     if notes.get("state") != "ready":
         raise InputError(f"{address} is not filled to its end; go on with: histoseek index push INDEX {address}")
-    return store, About.of(notes["about"], address)
+    return Served(store), About.of(notes["about"], address)
 
 
-def find_served(
+def _find(
     store: MilvusStore, vector: NDArray[np.float32], rules: Rules, named: pa.Table | None
 ) -> tuple[pa.Table, NDArray[np.float32]]:
-    """Items and scores of the hits, best first; `named` are the items that the query itself consists of."""
     if rules.only is not None:
         raise InputError("an archive on a server is not searched among single items; use a filter, or the index folder")
     groups: frozenset[str] = frozenset()
@@ -72,28 +98,6 @@ def find_served(
                 "limits per patient or slide allow; ask for fewer, or narrow it by a filter"
             )
         asked = min(asked * 4, MAX_HITS)
-
-
-def get_named(store: MilvusStore, names: Sequence[str]) -> pa.Table:
-    """Columns and vectors of some items; raises `InputError` for one that is not there."""
-    found = store.get(names)
-    missing = set(names) - set(found["id"].to_pylist())
-    if missing:
-        raise InputError(f"{store.address} has no item {sorted(missing)[0]!r}")
-    return found
-
-
-def get_of_file(store: MilvusStore, root: Path, file: Path) -> pa.Table:
-    """Items that are cut from a file or from a copy of it, known by the same marks as in an index folder."""
-    target = file.resolve()
-    terms = [f"(sha256 IS NULL AND slide = {text_literal(target.stem)})"]
-    if target.is_relative_to(root):
-        terms.append(f"path = {text_literal(target.relative_to(root).as_posix())}")
-        if target.suffix.lower() == ".dcm":
-            terms.append(f"path LIKE {text_literal(target.parent.relative_to(root).as_posix() + '/%')}")
-    if target.is_file():
-        terms.append(f"sha256 = {text_literal(sha256_of(target))}")
-    return store.get(store.ids(" OR ".join(terms))).drop_columns([VECTOR])
 
 
 def change_notes(store: MilvusStore, **changes: Any) -> None:

@@ -20,9 +20,8 @@ from histoseek.errors import DamagedError, InputError, StorageError
 from histoseek.index.about import FILE, About
 from histoseek.index.index import Index
 from histoseek.items import sha256_of, written_whole
-from histoseek.items.files import flush_to_disk, is_full
+from histoseek.items.files import flush_to_disk, is_full, local_path
 from histoseek.stores import LanceStore
-from histoseek.stores.places import is_remote
 
 TRIES = 5
 LIST = "snapshot.json"
@@ -41,10 +40,7 @@ def write_snapshot(path: str | Path, out: str | Path) -> int:
         InputError: there is no index, or `out` is there already.
         DamagedError: the index is damaged.
     """
-    for place in (path, out):
-        _check_local(place)
-    index = Index.open(path)
-    target = Path(out)
+    index, target = Index.open(local_path(path)), local_path(out)
     if target.exists():
         raise InputError(f"{target} is there already; choose another file")
     store = LanceStore(index.path)
@@ -79,9 +75,7 @@ def restore_snapshot(snapshot: str | Path, out: str | Path) -> Index:
         InputError: `out` is there already, or there is no file `snapshot`.
         DamagedError: the file is no snapshot, not whole, or holds what does not belong in one.
     """
-    for place in (snapshot, out):
-        _check_local(place)
-    source, home = Path(snapshot), Path(out)
+    source, home = local_path(snapshot), local_path(out)
     if not source.is_file():
         raise InputError(f"there is no snapshot {source}")
     if home.exists():
@@ -103,11 +97,6 @@ def restore_snapshot(snapshot: str | Path, out: str | Path) -> Index:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Index.open(home)
-
-
-def _check_local(place: str | Path) -> None:
-    if is_remote(place):
-        raise InputError(f"{place} is on object storage; snapshots are written from and to folders of this machine")
 
 
 def _names(home: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from histoseek.errors import MissingExtraError
 from histoseek.index.about import FILE, FORMAT, About
 from histoseek.index.bagging import forget_kept
 from histoseek.index.filling import scales_of
+from histoseek.index.skipping import join_list
+from histoseek.items import Skipped
 from histoseek.stores.codes import WORTHWHILE, Tuned
 from histoseek.stores.places import joined
 
@@ -45,13 +48,15 @@ def _forget_drafts(home: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
-def note_contents(index: Index, **changes: Any) -> None:
-    """Bring `index.json` up to what the table holds now."""
+def note_contents(index: Index, skipped: Sequence[Skipped] | None = None, **changes: Any) -> None:
+    """Bring `index.json` up to what the table holds now, and the list of what was skipped where more was."""
     place = joined(index.address, FILE)
-    with index.store.locked():
+    with index.store.locked():  # what is read here to be changed must not be changed by others meanwhile
         about = About.read(place)
         items = index.store.rows().items
         scales = scales_of(items["mpp"], about.fingerprint.preprocessing.mpp)
+        if skipped is not None:
+            changes["n_skipped"] = join_list(index.address, skipped, items["id"])
         index.about = replace(about, n_items=items.num_rows, scales=scales, **changes)
         index.about.write(place)
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from histoseek.errors import DamagedError, StorageError
 from histoseek.stores import VECTOR
-from histoseek.stores.fast import FastCopy, fast_folder, fast_versions, matrix_of
+from histoseek.stores.difference import damaged_copies
+from histoseek.stores.fast import matrix_of
 from histoseek.stores.sums import VECTOR_SUM, wrong_rows
 
 if TYPE_CHECKING:
@@ -59,11 +60,7 @@ def _looked_through(index: Index, progress: Callable[[int, int], None] | None) -
         damage.append(str(error))
     if not damage and n_rows != index.about.n_items:
         remarks.append(f"index.json counts {index.about.n_items} items and the table holds {n_rows}")
-    for version in fast_versions(index.path):
-        try:
-            FastCopy(fast_folder(index.path, version)).verify()
-        except DamagedError as error:  # derived: it is made anew when it is next needed
-            remarks.append(str(error))
+    remarks += damaged_copies(index.path)  # derived: they are made anew when they are next needed
     return Verified(n_rows, n_files, tuple(damage), tuple(remarks))
 
 

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from histoseek.errors import InputError, StorageError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How an address begins, also as a `Path`, which makes one slash of two; a drive has but one letter."""
 
 
 class Skipped(NamedTuple):
@@ -23,15 +27,26 @@ class Skipped(NamedTuple):
     reason: str
 
 
+def local_path(place: str | Path) -> Path:
+    """A file or folder of this machine.
+
+    Raises:
+        InputError: it is the address of a server or of object storage.
+    """
+    if _ADDRESS.match(str(place)):
+        raise InputError(f"{place} is an address; name a file or folder of this machine")
+    return Path(place)
+
+
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on a clean exit its content is flushed and takes the name `path`.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to, or `path` is an address.
         StorageError: the disk is full.
     """
-    target = Path(path)
+    target = local_path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)

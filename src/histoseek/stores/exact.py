@@ -78,13 +78,28 @@ def candidates(
     With scores that are off by at most `margin`, the true k best are among them. The default margin of `nearest` is
     the bound of a float32 product of unit vectors with its terms in any order.
     """
-    rows: NDArray[np.int64] = np.arange(len(scores)) if allowed is None else np.flatnonzero(allowed)
-    if not 0 < k < len(rows):
-        return rows
-    values = scores[rows]
-    threshold = np.partition(values, len(values) - k)[len(values) - k]
-    near: NDArray[np.int64] = rows[values >= threshold - 2 * margin]
+    n_allowed = len(scores) if allowed is None else int(np.count_nonzero(allowed))
+    if not 0 < k < n_allowed:
+        return np.arange(len(scores)) if allowed is None else np.flatnonzero(allowed)
+    values = scores if allowed is None else np.where(allowed, scores, -np.inf)
+    rows = np.flatnonzero(values >= _surely_reached(values, k) - 2 * margin)
+    best = values[rows]
+    threshold = np.partition(best, len(best) - k)[len(best) - k]
+    near: NDArray[np.int64] = rows[best >= threshold - 2 * margin]
     return near
+
+
+def _surely_reached(values: NDArray[np.float32], k: int) -> np.float32:
+    """A value that at least `k` of all values reach, close to the k-th highest and quicker to find.
+
+    The k highest maxima of disjoint parts are k of the values.
+    """
+    n_parts = max(16 * k, len(values) // 64)
+    if n_parts * 4 > len(values):
+        return np.float32(np.partition(values, len(values) - k)[len(values) - k])
+    whole = len(values) // n_parts * n_parts
+    maxima = values[:whole].reshape(-1, n_parts).max(axis=0)
+    return np.float32(np.partition(maxima, n_parts - k)[n_parts - k])
 
 
 def _scores(query: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -8,24 +8,20 @@ checked row by row when they are about to answer.
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoseek.errors import DamagedError, StorageError
-from histoseek.items.files import flush_to_disk, is_full, sha256_of, written_whole
+from histoseek.errors import DamagedError
+from histoseek.items.files import sha256_of
 from histoseek.stores.codes import Codes, Tuned, read_codes, tuning_of, write_codes
+from histoseek.stores.copies import array_file, damaged, drop_fast, facts_of, fast_folder, written_folder
 from histoseek.stores.exact import nearest, rescored
 from histoseek.stores.ledger import Entry
 from histoseek.stores.store import VECTOR, Neighbours, group_numbers
@@ -35,7 +31,6 @@ CHECKED_AT_START = 256 * 1024**2
 """Vectors up to this many bytes are checked whole when the copy is opened."""
 
 ROW_ID = "_rowid"
-_PREFIX = "fast-"
 _ASKED_AT_ONCE = 256  # queries whose candidates are read together
 _SLAB = 262_144  # rows an Arrow batch: few and long, so that taking rows stays quick
 
@@ -46,9 +41,8 @@ class FastCopy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            about = json.loads((folder / "fast.json").read_text(encoding="utf-8"))
-            if about.pop("checksum") != facts_sum(about):
-                raise ValueError("fast.json")
+            about = facts_of(folder)
+            self.checksum = facts_sum(about)  # of all that it holds: what tells it from any other copy
             self.mark = str(about["mark"])
             self.entry = Entry(int(about["version"]), int(about["generation"]))
             self._check(about["files"])
@@ -60,12 +54,12 @@ class FastCopy:
             with pa.memory_map(str(folder / "items.arrow")) as stream:
                 self.items: pa.Table = pa.ipc.open_file(stream).read_all()
             shape = (self.items.num_rows, int(about["dim"]))
-            if folder.name != f"{_PREFIX}{self.entry.version}":
+            if folder != fast_folder(folder.parent, self.entry.version):
                 raise ValueError(folder.name)
         except (OSError, ValueError, KeyError, TypeError, EOFError, pa.ArrowException) as error:
-            raise self._damaged() from error
+            raise damaged(self.folder) from error
         if self._matrix.shape != shape or self._matrix.dtype != np.float32:
-            raise self._damaged()
+            raise damaged(self.folder)
 
     @property
     def version(self) -> int:
@@ -115,7 +109,7 @@ class FastCopy:
             return self.vectors(rows)
         vectors = self._read(rows)
         if not np.array_equal(vector_sums(vectors), self._sums[rows]):
-            raise self._damaged()
+            raise damaged(self.folder)
         return vectors
 
     def _read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -164,30 +158,8 @@ class FastCopy:
                 self._file.seek(0)
                 found = hashlib.file_digest(self._file, "sha256").hexdigest()
             if found != self._vectors_sha256:
-                raise self._damaged()
+                raise damaged(self.folder)
         self._is_checked = True
-
-    def _damaged(self) -> DamagedError:
-        return DamagedError(f"the fast copy {self.folder} is damaged; delete that folder, it is made anew")
-
-
-def fast_folder(home: Path, version: int) -> Path:
-    """Where the fast copy of a table version lies."""
-    return home / f"{_PREFIX}{version}"
-
-
-def drop_fast(home: Path, below: int) -> None:
-    """Delete the fast copies of versions below one, and drafts of them that a process left that died."""
-    for path in (*home.glob(f"{_PREFIX}*"), *home.glob(f".{_PREFIX}*")):
-        version = path.name.lstrip(".").removeprefix(_PREFIX).split(".")[0]
-        if not version.isdigit() or int(version) < below:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def fast_versions(home: Path) -> list[int]:
-    """Versions that a fast copy is there of, newest first."""
-    names = [path.name.removeprefix(_PREFIX) for path in home.glob(f"{_PREFIX}*") if (path / "fast.json").is_file()]
-    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
 def write_fast(home: Path, entry: Entry, mark: str, batches: pa.RecordBatchReader, n_rows: int) -> FastCopy:
@@ -196,15 +168,9 @@ def write_fast(home: Path, entry: Entry, mark: str, batches: pa.RecordBatchReade
     `mark` tells this table from another one that lay at the same place and had as many versions.
     """
     target = fast_folder(home, entry.version)
-    with _draft(home, target) as draft:
-        dim = batches.schema.field(VECTOR).type.list_size
+    dim = batches.schema.field(VECTOR).type.list_size
+    with written_folder(target, {**entry._asdict(), "mark": mark, "dim": dim}) as draft:
         _write_columns(draft, batches, n_rows, dim)
-        digests = {file.name: sha256_of(file) for file in sorted(draft.iterdir())}
-        about = {**entry._asdict(), "mark": mark, "dim": dim, "files": digests}
-        with written_whole(draft / "fast.json") as path:
-            path.write_text(json.dumps({**about, "checksum": facts_sum(about)}, indent=1), encoding="utf-8")
-        for file in draft.iterdir():
-            flush_to_disk(file)
     drop_fast(home, entry.version)
     return FastCopy(target)
 
@@ -216,9 +182,9 @@ def _write_columns(draft: Path, batches: pa.RecordBatchReader, n_rows: int, dim:
     with (
         (draft / "items.arrow").open("wb") as sink,
         pa.ipc.new_file(sink, pa.schema(columns)) as writer,
-        _array(draft / "vectors.npy", "<f4", (n_rows, dim)) as vectors,
-        _array(draft / "rows.npy", "<u8", (n_rows,)) as row_ids,
-        _array(draft / "sums.npy", "<u8", (n_rows,)) as sums,
+        array_file(draft / "vectors.npy", "<f4", (n_rows, dim)) as vectors,
+        array_file(draft / "rows.npy", "<u8", (n_rows,)) as row_ids,
+        array_file(draft / "sums.npy", "<u8", (n_rows,)) as sums,
     ):
 
         def without_numbers() -> Iterator[pa.RecordBatch]:
@@ -234,14 +200,6 @@ def _write_columns(draft: Path, batches: pa.RecordBatchReader, n_rows: int, dim:
             at += slab.num_rows
     if at != n_rows:
         raise DamagedError(f"{draft.parent} gave {at} rows instead of {n_rows}; restore it from a snapshot")
-
-
-@contextmanager
-def _array(path: Path, kind: str, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
-    """A NumPy file to write row after row: on a full disk that fails, where a memory map would kill the process."""
-    with path.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, {"descr": kind, "fortran_order": False, "shape": shape})
-        yield stream
 
 
 def _slabs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -264,34 +222,3 @@ def matrix_of(column: pa.ChunkedArray) -> NDArray[np.float32]:
     flat = joined.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     matrix: NDArray[np.float32] = flat.reshape(-1, column.type.list_size)
     return matrix
-
-
-@contextmanager
-def _draft(home: Path, target: Path) -> Iterator[Path]:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=home, prefix=f".{target.name}."))
-    except OSError as error:
-        raise _not_written(home, error) from error
-    try:
-        yield draft
-        draft.chmod(0o755)
-        try:
-            draft.rename(target)
-        except OSError:  # another reader made the same copy meanwhile, or a damaged one lies there
-            if not (target / "fast.json").is_file():
-                shutil.rmtree(target)
-                draft.rename(target)
-    except FileNotFoundError as error:  # a newer copy was made meanwhile, and this draft went with what is older
-        raise DamagedError(f"{target} was replaced by a newer one while it was made; try again") from error
-    except OSError as error:
-        raise _not_written(home, error) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _not_written(home: Path, error: OSError) -> StorageError:
-    reason = "the disk is full" if is_full(error) else error.strerror
-    return StorageError(
-        f"cannot write the fast copy into {home}: {reason}; nothing is lost, try again when there is room"
-    )

@@ -1,4 +1,4 @@
-"""A fast copy brought up to date in memory: what was removed since is shut out, what was added is appended.
+"""A fast copy brought up to date: what was removed since is shut out, what was added is appended.
 
 An archive of a million tiles gets a few slides a day; copying all of it for each of them would cost minutes a day.
 """
@@ -12,23 +12,22 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoseek.stores.codes import Codes
+from histoseek.stores.difference import Difference
 from histoseek.stores.exact import nearest
 from histoseek.stores.fast import FastCopy
 from histoseek.stores.store import Neighbours, group_numbers
 
 
 class FreshRows:
-    """Rows of a newer version than `base` is a copy of: its rows `kept` [M], then the `added` ones."""
+    """Rows of a newer version than `base` is a copy of: those of its rows that are kept, then the added ones."""
 
-    def __init__(
-        self, base: FastCopy, version: int, kept: NDArray[np.int64], added: tuple[pa.Table, NDArray[np.float32]]
-    ) -> None:
+    def __init__(self, base: FastCopy, version: int, difference: Difference) -> None:
         self.version = version
         self._base = base
-        self._kept = kept
-        items, self._added = added
-        alive = base.items if len(kept) == base.items.num_rows else base.items.take(pa.array(kept))
-        self.items: pa.Table = pa.concat_tables([alive, items.cast(alive.schema)]).combine_chunks()
+        self._kept = np.delete(np.arange(base.items.num_rows), difference.gone)
+        self._added = np.asarray(difference.vectors)
+        alive = base.items.take(pa.array(self._kept)) if len(difference.gone) else base.items
+        self.items: pa.Table = pa.concat_tables([alive, difference.items]).combine_chunks()
 
     @property
     def codes(self) -> Codes | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
@@ -16,14 +15,15 @@ from histoseek.errors import DamagedError, InputError, StorageError, needs_extra
 from histoseek.items.files import flush_to_disk, is_full
 from histoseek.stores.caching import cache_home
 from histoseek.stores.codes import Tuned
-from histoseek.stores.fast import ROW_ID, FastCopy, drop_fast, fast_folder, fast_versions, matrix_of, write_fast
+from histoseek.stores.copies import drop_fast, fast_folder, fast_versions
+from histoseek.stores.difference import Difference, changes_since, read_difference, write_difference
+from histoseek.stores.fast import ROW_ID, FastCopy, write_fast
 from histoseek.stores.fresh import FreshRows
 from histoseek.stores.known import KnownIds
 from histoseek.stores.lance_table import (
     TABLE,
     VERSIONS,
     batches_of,
-    check_rows,
     column_of,
     connect,
     delete_ids,
@@ -37,13 +37,13 @@ from histoseek.stores.lance_table import (
 from histoseek.stores.ledger import FOLDER as LEDGER
 from histoseek.stores.ledger import Entry, Ledger
 from histoseek.stores.store import VECTOR, Rows
-from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, with_sums
+from histoseek.stores.sums import with_sums
 from histoseek.stores.upgrading import begin_ledger
 
 LOCK = "writer.lock"
 
 FRESH_FROM = 50_000
-"""A fast copy with fewer rows is written anew after each commit; a larger one is brought up to date in memory."""
+"""A fast copy with fewer rows is written anew after each commit; beside a larger one what has changed is kept."""
 
 FRESH_SHARE = 0.1
 """What may have changed since a large fast copy was made, as a share of its rows."""
@@ -232,9 +232,13 @@ class LanceStore:
             table.checkout(version)
         return table
 
+    @property
+    def _homes(self) -> list[Path]:
+        """Where copies may lie: who may only read uses what a writer left, too."""
+        return list(dict.fromkeys((self.home, cache_home(self.home))))
+
     def _rows_of(self, entry: Entry) -> Rows:
-        homes = dict.fromkeys((self.home, cache_home(self.home)))  # who may only read uses what a writer left, too
-        copies = sorted(((version, home) for home in homes for version in fast_versions(home)), reverse=True)
+        copies = sorted(((version, home) for home in self._homes for version in fast_versions(home)), reverse=True)
         for version, home in copies:
             if version > entry.version:
                 continue
@@ -249,9 +253,9 @@ class LanceStore:
             if version == entry.version:
                 return copy
             if copy.entry.generation == entry.generation and copy.items.num_rows >= FRESH_FROM:
-                fresh = self._fresh(copy, entry.version)
-                if fresh is not None:
-                    return fresh
+                difference = self._difference(copy, entry)
+                if difference is not None:
+                    return FreshRows(copy, entry.version, difference)
             break
         return self._copied(entry)
 
@@ -266,24 +270,23 @@ class LanceStore:
             int(table.count_rows()),
         )
 
-    def _fresh(self, base: FastCopy, version: int) -> FreshRows | None:
-        """The base with what has changed since; None when that is too much of it."""
+    def _difference(self, base: FastCopy, entry: Entry) -> Difference | None:
+        """What has changed since the base was made, which is kept for others; None when that is too much."""
+        mark = self._mark(entry.version)
+        for home in self._homes:
+            known = read_difference(home, base, entry, mark)
+            if known is not None:
+                return known
         self._check_files(_SAY_WHAT_IS_THERE)
-        table = self._at(version)
+        table = self._at(entry.version)
         with self._reading():
-            now = np.sort(column_of(table, ROW_ID).to_numpy())
-        kept = np.flatnonzero(np.isin(base.row_ids, now, assume_unique=True))
-        added = np.setdiff1d(now, base.row_ids, assume_unique=True)
-        if len(added) + base.items.num_rows - len(kept) > FRESH_SHARE * base.items.num_rows:
-            return None
-        if not len(added):
-            empty = base.items.slice(0, 0), np.zeros((0, base.vectors(kept[:0]).shape[1]), dtype=np.float32)
-            return FreshRows(base, version, kept, empty)
-        with self._reading():
-            found = table.take_row_ids([int(row) for row in added]).to_arrow()
-        check_rows(found, self._lance)
-        items = found.drop_columns([VECTOR, VECTOR_SUM, ITEM_SUM])
-        return FreshRows(base, version, kept, (items, matrix_of(found[VECTOR])))
+            found = changes_since(base, table, FRESH_SHARE * base.items.num_rows, self._lance)
+        if found is not None:
+            with suppress(StorageError, DamagedError):  # no room, or overtaken: then it serves from memory
+                folder = write_difference(cache_home(self.home), base, entry, mark, found)
+                if self._entry != entry:  # a compaction may have deleted meanwhile what was removed: it stays deleted
+                    shutil.rmtree(folder, ignore_errors=True)
+        return found
 
     def _check_files(self, folders: tuple[str, ...] | None = None) -> None:
         """Hold the table's files against the ledger, or only those in some folders."""

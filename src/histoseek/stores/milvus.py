@@ -141,15 +141,15 @@ class MilvusStore:
         condition = self._condition(Wanted(where))
         found: list[str] = []
         while condition != FALSE:
-            after = f"{ID} > {quoted(found[-1])}" if found else TRUE
-            # "iterator" makes Milvus, Lite too, answer with the smallest ids
-            page = self._query(
-                all_of([condition, after]), output_fields=[ID], limit=MAX_HITS, iterator="True", offset=0
-            )
-            found += sorted(row[ID] for row in page)
+            page = self._smallest_ids(all_of([condition, f"{ID} > {quoted(found[-1])}" if found else TRUE]), MAX_HITS)
+            found += page
             if len(page) < MAX_HITS:
                 break
         return found
+
+    def first_id(self) -> str:
+        """The smallest id, by which a person sees how they look; an empty text where there are no items."""
+        return next(iter(self._smallest_ids(TRUE, 1)), "")
 
     def get(self, ids: Sequence[str]) -> pa.Table:
         """Item columns and `vector` of some items, in the order asked; ids that are not there are left out."""
@@ -273,6 +273,11 @@ class MilvusStore:
                 "be told in one question; say what is wanted in a filter"
             )
         return condition
+
+    def _smallest_ids(self, condition: str, limit: int) -> list[str]:
+        # "iterator" makes Milvus, Lite too, answer with the smallest ones
+        page = self._query(condition, output_fields=[ID], limit=limit, iterator="True", offset=0)
+        return sorted(row[ID] for row in page)
 
     def _query(self, condition: str, **options: Any) -> list[dict[str, Any]]:
         return self._asked("query", filter=condition, **options)  # type: ignore[no-any-return]

@@ -11,6 +11,7 @@ from histoseek.errors import InputError, StorageError
 from histoseek.items.files import written_whole
 
 SCHEME = "s3://"
+SERVED = ("milvus://", "milvus+https://", "milvus-lite://")
 
 KEYS = "check AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
@@ -18,6 +19,11 @@ KEYS = "check AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACC
 def is_remote(uri: str | Path) -> bool:
     """Whether this names a place on object storage."""
     return str(uri).startswith(SCHEME)
+
+
+def is_served(uri: str | Path) -> bool:
+    """Whether this names a collection on a server, which is neither a folder nor files."""
+    return str(uri).startswith(SERVED)
 
 
 def joined(uri: str | Path, *names: str) -> str:

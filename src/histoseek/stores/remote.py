@@ -22,7 +22,8 @@ import pyarrow as pa
 from histoseek.errors import DamagedError, InputError, StorageError
 from histoseek.stores.caching import cache_home
 from histoseek.stores.codes import Tuned
-from histoseek.stores.fast import FastCopy, fast_folder, fast_versions, write_fast
+from histoseek.stores.copies import fast_folder, fast_versions
+from histoseek.stores.fast import FastCopy, write_fast
 from histoseek.stores.lance_table import (
     FOLDER,
     TABLE,
