@@ -17,7 +17,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/plain: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[web]' --constraint $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --editable . --constraint $(CONSTRAINTS)
 	@touch $@
 
 .venv/page: .venv/plain

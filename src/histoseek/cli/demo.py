@@ -124,7 +124,6 @@ def _search_and_evaluate(out: Path) -> None:
     say("The tissue is synthetic, and mini has never seen any: nothing here is evidence.")
     say(f"See it in the browser: {_command()} serve {out / 'demo.index'} --report {out / 'report'} --open")
     note(
-        f"Try next: histoseek serve {out / 'demo.index'} --report {out / 'report'}   (the page in your browser)\n"
-        f"          histoseek search {out / 'demo.index'} --image YOURS.png --mpp 0.5 --sheet mine.png\n"
+        f"Try next: histoseek search {out / 'demo.index'} --image YOURS.png --mpp 0.5 --sheet mine.png\n"
         "          histoseek prepare folder YOUR_IMAGES/ --out mine.parquet"
     )

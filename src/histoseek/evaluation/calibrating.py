@@ -4,9 +4,9 @@
 and carries the query's label or does not. Isotonic regression of the second on the first (pool adjacent violators;
 Zadrozny and Elkan, KDD 2002) tells how often a hit is right at a score. Chance is how often a hit drawn at random would
 be. The part of the way from chance to certainty is Cohen's kappa, (right − chance) / (1 − chance), and its steps are
-those of Landis and Koch (Biometrics 1977). Up to 0.20 agreement is at most slight, so the *floor* is the lowest score at
-which kappa is above that; from 0.61 on it is substantial, and hits are called *close*. Below the lowest score that any
-hit had, nothing was measured, so no floor lies below it.
+those of Landis and Koch (Biometrics 1977). Up to 0.20 agreement is at most slight, so the *floor* is the lowest score
+at which kappa is above that; from 0.61 on it is substantial, and hits are called *close*. Below the lowest score that
+any hit had, nothing was measured, so no floor lies below it.
 
 **How far a label can be trusted.** Of the queries whose `k` best hits voted for a label, the share that carries it.
 """
