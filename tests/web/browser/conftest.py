@@ -51,12 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with slides of four patients, an index of their tiles, and a map of it."""
+    """A folder with slides of four patients, an index of their tiles, a map of it, and a report of an evaluation."""
     folder = tmp_path_factory.mktemp("browser")
     slides = write_slides(folder / "slides", n_patients=4, slides_each=1, size=(1664, 1152))
     annotate(slides)
     manifest = hs.prepare("slides", slides, cover=0.25)
-    hs.Index.build(manifest, hs.load_encoder("mini"), folder / "drawn.index")
+    index = hs.Index.build(manifest, hs.load_encoder("mini"), folder / "drawn.index")
+    hs.evaluate(index, index.manifest, protocol="leave-group-out").write(folder / "report")
     subprocess.run([sys.executable, "-m", "histoseek", "map", str(folder / "drawn.index")], check=True, timeout=120)
     return folder
 
@@ -75,7 +76,8 @@ def pictures(home: Path) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def address(home: Path) -> Iterator[str]:
     """The address of a running server, as the command prints it."""
-    with serving(home / "drawn.index", "--audit-log", str(home / "audit.jsonl")) as url:
+    report = ("--report", str(home / "report"))
+    with serving(home / "drawn.index", *report, "--audit-log", str(home / "audit.jsonl")) as url:
         yield url
 
 

@@ -7,6 +7,12 @@ import { useStore } from './store.js';
 
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
+/** No cosine reaches a floor above 1: nothing that was measured was better than slight agreement. */
+function floorText(floor) {
+  if (floor === null) return 'not calibrated';
+  return floor > 1 ? 'every score: best hits were hardly ever right' : floor.toFixed(3);
+}
+
 function factsOf(index) {
   return [
     ['Name', index.name],
@@ -17,24 +23,58 @@ function factsOf(index) {
     ['Encoder', `${index.encoder}, ${index.dim} numbers a picture`],
     ['Asked at', mppText(index.mpp)],
     ['Fingerprint', index.fingerprint],
-    ['Words', index.has_text ? 'can be asked' : index.text_why_not ?? 'cannot be asked'],
+    ['Words', index.has_text ? 'can be asked' : (index.text_why_not ?? 'cannot be asked')],
     ['Licence of the images', index.licence ?? 'not stated'],
-    ['Neighbours found', index.search_recall === null ? 'all: the search is exact, or its recall has not been measured' : percent(index.search_recall)],
-    ['“Not similar enough” below', index.floor === null ? 'not calibrated' : index.floor.toFixed(3)],
+    [
+      'Neighbours found',
+      index.search_recall === null
+        ? 'all: the search is exact, or its recall has not been measured'
+        : percent(index.search_recall),
+    ],
+    ['“Not similar enough” below', floorText(index.floor)],
   ];
 }
 
 function Reliability({ rows }) {
-  if (!rows?.length) return html`<p class="hint">No report of an evaluation was given to the server (<code>--report</code>), so the reliability of a vote is not known.</p>`;
-  return html`<table><caption>How often a vote for a label was right, on held-out queries</caption>
-    <thead><tr><th scope="col">Label</th><th scope="col" class="num">Right</th><th scope="col" class="num">Queries</th></tr></thead>
-    <tbody>${rows.map((row) => html`<tr key=${row.label}><th scope="row">${row.label}</th><td class="num">${percent(row.precision)}</td><td class="num">${number(row.n_queries)}</td></tr>`)}</tbody></table>`;
+  if (!rows?.length)
+    return html`<p class="hint">
+      No report of an evaluation was given to the server (<code>--report</code>), so the reliability of a vote is not
+      known.
+    </p>`;
+  return html`<table>
+    <caption>
+      How often a vote for a label was right, on held-out queries
+    </caption>
+    <thead>
+      <tr>
+        <th scope="col">Label</th>
+        <th scope="col" class="num">Right</th>
+        <th scope="col" class="num">Queries</th>
+      </tr>
+    </thead>
+    <tbody>
+      ${rows.map(
+        (row) =>
+          html`<tr key=${row.label}>
+            <th scope="row">${row.label}</th>
+            <td class="num">${percent(row.precision)}</td>
+            <td class="num">${number(row.n_queries)}</td>
+          </tr>`,
+      )}
+    </tbody>
+  </table>`;
 }
 
 export function About() {
   const index = useStore((state) => state.index);
   return html`<${Dialog} title="About this archive" onClose=${closeDialog}>
-    <dl class="facts">${factsOf(index).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+    <dl class="facts">${factsOf(index).map(
+      ([name, value]) =>
+        html`<div key=${name}>
+          <dt>${name}</dt>
+          <dd>${value}</dd>
+        </div>`,
+    )}</dl>
     <${Reliability} rows=${index.reliability} />
     <p><strong>Research use only.</strong> Hits show likeness of pictures. They are no diagnosis and replace none.</p>
   </${Dialog}>`;

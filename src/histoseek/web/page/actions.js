@@ -54,7 +54,13 @@ function receive(result) {
   const { result: before, activeId, context } = now();
   const stays = result.hits.some((hit) => hit.id === activeId);
   const active = (stays && result.hits.find((hit) => hit.id === activeId)) || result.hits[0] || null;
-  change({ result, changed: whatChanged(before, result), activeId: active?.id ?? null, context: context && active, view: 'hits' });
+  change({
+    result,
+    changed: whatChanged(before, result),
+    activeId: active?.id ?? null,
+    context: context && active,
+    view: 'hits',
+  });
   history.replaceState(null, '', `#${fragmentOf(now()).fragment}`);
   const first = result.hits[0];
   announce(first ? `${result.hits.length} hits, the first scores ${first.score.toFixed(2)}` : 'Nothing was found');
@@ -125,7 +131,14 @@ export async function askPicture(picture, mpp) {
   const alone = { examples: [], ...rulesBody(now()) };
   const result = await busyWith((signal) => api.searchPicture(picture.file, mpp, alone, signal));
   if (!result) return;
-  withExample({ kind: 'picture', vector: result.query.vector, file: result.query.file, caption: picture.name, preview: picture.preview, mpp });
+  withExample({
+    kind: 'picture',
+    vector: result.query.vector,
+    file: result.query.file,
+    caption: picture.name,
+    preview: picture.preview,
+    mpp,
+  });
   change({ pending: null });
   if (now().examples.length === 1) receive(result);
   else await search();
@@ -144,7 +157,9 @@ export const removeExample = (key) =>
 
 export const turnExample = (key) =>
   changeQuestion((state) => ({
-    examples: state.examples.map((one) => (one.key === key ? { ...one, weight: one.weight > 0 ? weightOf('minus') : 1 } : one)),
+    examples: state.examples.map((one) =>
+      one.key === key ? { ...one, weight: one.weight > 0 ? weightOf('minus') : 1 } : one,
+    ),
   }));
 
 export const clearQuestion = () => changeQuestion({ examples: [], marks: {}, context: null });
@@ -201,7 +216,10 @@ export async function askFragment() {
 
 async function withHit(example) {
   if (example.kind !== 'item') return example;
-  return api.item(example.item).then((hit) => ({ ...example, hit }), () => example);
+  return api.item(example.item).then(
+    (hit) => ({ ...example, hit }),
+    () => example,
+  );
 }
 
 export async function exportHits(format) {

@@ -31,17 +31,26 @@ async function problemOf(answer) {
   }
   const seconds = Number(answer.headers.get('Retry-After')) || null;
   const wait = answer.status === 429 ? `The server is busy; try again in ${seconds ?? 'a few'} s.` : null;
-  const detail = typeof said.detail === 'string' ? said.detail : wait ?? `The server answered ${answer.status}.`;
+  const detail = typeof said.detail === 'string' ? said.detail : (wait ?? `The server answered ${answer.status}.`);
   return new Problem({ title: said.title ?? 'The server refused', detail, status: answer.status, retryAfter: seconds });
 }
 
 async function send(path, { method = 'GET', body, type, signal } = {}) {
   let answer;
   try {
-    answer = await fetch(new URL(path, ROOT), { method, body, signal, headers: headersFor(method, type), credentials: 'same-origin' });
+    answer = await fetch(new URL(path, ROOT), {
+      method,
+      body,
+      signal,
+      headers: headersFor(method, type),
+      credentials: 'same-origin',
+    });
   } catch (error) {
     if (wasCancelled(error)) throw error;
-    throw new Problem({ title: 'No answer', detail: 'The server does not answer. Is `histoseek serve` still running?' });
+    throw new Problem({
+      title: 'No answer',
+      detail: 'The server does not answer. Is `histoseek serve` still running?',
+    });
   }
   if (!answer.ok) throw await problemOf(answer);
   return answer;
@@ -96,7 +105,8 @@ export const api = {
   /** Addresses that an image or the viewer loads by itself, with the session's cookie. */
   thumbnailUrl: (id, px) => new URL(`items/${id}/thumbnail?px=${px}`, ROOT).href,
   tilesUrl: (slide) => new URL(`slides/${slide}.dzi`, ROOT).href,
-  slideTileUrl: (slide, level, column, row) => new URL(`slides/${slide}_files/${level}/${column}_${row}.jpg`, ROOT).href,
+  slideTileUrl: (slide, level, column, row) =>
+    new URL(`slides/${slide}_files/${level}/${column}_${row}.jpg`, ROOT).href,
   heatTileUrl: (slide, query, level, column, row) =>
     new URL(`slides/${slide}/heat/${query}/${level}/${column}_${row}.png`, ROOT).href,
 };

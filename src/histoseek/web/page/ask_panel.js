@@ -26,9 +26,20 @@ const ADDING = [
 /** Whether the next example begins a new question or joins this one. */
 function Adding() {
   const adding = useStore((state) => state.adding);
-  return html`<fieldset class="segments"><legend>Next</legend>
-    ${ADDING.map(([value, text]) => html`<label key=${value}><input type="radio" name="adding" value=${value}
-      checked=${adding === value} onChange=${() => change({ adding: value })} /><span>${text}</span></label>`)}
+  return html`<fieldset class="segments">
+    <legend>Next</legend>
+    ${ADDING.map(
+      ([value, text]) =>
+        html`<label key=${value}
+          ><input
+            type="radio"
+            name="adding"
+            value=${value}
+            checked=${adding === value}
+            onChange=${() => change({ adding: value })}
+          /><span>${text}</span></label
+        >`,
+    )}
   </fieldset>`;
 }
 

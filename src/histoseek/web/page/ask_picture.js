@@ -18,7 +18,13 @@ export function Preview({ canvas, px, label }) {
     shown.height = Math.max(1, Math.round(canvas.height * shrink));
     shown.getContext('2d').drawImage(canvas, 0, 0, shown.width, shown.height);
   }, [canvas, px]);
-  return html`<canvas ref=${element} class="preview" role=${label ? 'img' : undefined} aria-label=${label || undefined} aria-hidden=${label ? undefined : 'true'}></canvas>`;
+  return html`<canvas
+    ref=${element}
+    class="preview"
+    role=${label ? 'img' : undefined}
+    aria-label=${label || undefined}
+    aria-hidden=${label ? undefined : 'true'}
+  ></canvas>`;
 }
 
 function pastedFile(event) {
@@ -52,7 +58,9 @@ function useWholePage(onDrag) {
 export function DropAnywhere() {
   const [isOver, setOver] = useState(false);
   useWholePage(setOver);
-  return isOver ? html`<div class="drop-veil" aria-hidden="true"><p>Drop the picture to search with it</p></div>` : null;
+  return isOver
+    ? html`<div class="drop-veil" aria-hidden="true"><p>Drop the picture to search with it</p></div>`
+    : null;
 }
 
 function Chooser() {
@@ -65,8 +73,15 @@ function Chooser() {
   return html`<div class="drop">
     <${Icon} name="picture" />
     <p><strong>Drop</strong> a picture anywhere, <strong>paste</strong> one, or</p>
-    <label class="button file">Choose a picture<input ref=${input} id="picture" type="file" class="visually-hidden"
-      accept="image/png,image/jpeg,image/tiff,image/webp" onChange=${onChange} /></label>
+    <label class="button file"
+      >Choose a picture<input
+        ref=${input}
+        id="picture"
+        type="file"
+        class="visually-hidden"
+        accept="image/png,image/jpeg,image/tiff,image/webp"
+        onChange=${onChange}
+    /></label>
     <p class="hint">PNG, JPEG, TIFF or WebP, up to 20 MB. It is not stored.</p>
   </div>`;
 }
@@ -84,27 +99,51 @@ function ScaleForm({ picture }) {
   };
   return html`<form class="scale-form" onSubmit=${submit}>
     <label for="mpp">How large is a pixel?</label>
-    <div class="row"><input id="mpp" inputmode="decimal" value=${text} aria-invalid=${String(refused)} aria-describedby="mpp-hint"
-      onInput=${(event) => setText(event.target.value)} /> <span>µm/px</span>
-      <button type="submit" class="button strong" disabled=${busy}>Search</button></div>
-    <div class="row presets">${USUAL.map((mpp) => html`<button key=${mpp} type="button" class="button small"
-      onClick=${() => setText(String(mpp))}>${mpp} <span class="quiet">${magnificationText(mpp)}</span></button>`)}
-      <button type="button" class="button small" onClick=${() => askPicture(picture, null)} disabled=${busy}>not known</button></div>
-    <p id="mpp-hint" class=${refused ? 'refused' : 'hint'}>${refused
-      ? 'Give a number from 0.05 to 20, such as 0.5 for a 20× scan.'
-      : 'Where it is not known, the whole picture is taken as one view; hits may be of another scale.'}</p>
+    <div class="row">
+      <input
+        id="mpp"
+        inputmode="decimal"
+        value=${text}
+        aria-invalid=${String(refused)}
+        aria-describedby="mpp-hint"
+        onInput=${(event) => setText(event.target.value)}
+      />
+      <span>µm/px</span> <button type="submit" class="button strong" disabled=${busy}>Search</button>
+    </div>
+    <div class="row presets">
+      ${USUAL.map(
+        (mpp) =>
+          html`<button key=${mpp} type="button" class="button small" onClick=${() => setText(String(mpp))}>
+            ${mpp} <span class="quiet">${magnificationText(mpp)}</span>
+          </button>`,
+      )}
+      <button type="button" class="button small" onClick=${() => askPicture(picture, null)} disabled=${busy}>
+        not known
+      </button>
+    </div>
+    <p id="mpp-hint" class=${refused ? 'refused' : 'hint'}>
+      ${
+        refused
+          ? 'Give a number from 0.05 to 20, such as 0.5 for a 20× scan.'
+          : 'Where it is not known, the whole picture is taken as one view; hits may be of another scale.'
+      }
+    </p>
   </form>`;
 }
+
+const blankText = (share) => `This picture looks blank: ${Math.round(share * 100)} % of it is empty. Search anyway?`;
 
 export function AskPicture() {
   const picture = useStore((state) => state.pending);
   if (!picture) return html`<${Chooser} />`;
   return html`<div class="pending">
-    ${picture.preview
-      ? html`<${Preview} canvas=${picture.preview.canvas} px=${220} label=${`Your picture ${picture.name}`} />`
-      : html`<p class="hint">No preview: the browser cannot show this kind of file. The server can read it.</p>`}
+    ${
+      picture.preview
+        ? html`<${Preview} canvas=${picture.preview.canvas} px=${220} label=${`Your picture ${picture.name}`} />`
+        : html`<p class="hint">No preview: the browser cannot show this kind of file. The server can read it.</p>`
+    }
     <p class="file-name">${picture.name}</p>
-    ${picture.blank && html`<p class="warning">This picture looks blank: ${Math.round(picture.blank * 100)} % of it is empty. Search anyway?</p>`}
+    ${picture.blank && html`<p class="warning">${blankText(picture.blank)}</p>`}
     <${ScaleForm} key=${picture.name + picture.file.size} picture=${picture} />
     <button type="button" class="button small" onClick=${cancel}>Another picture</button>
   </div>`;

@@ -6,7 +6,9 @@ export const OTHER = '#8c8c8c';
 
 /** Colour and shape of the value at this place of its column; 35 pairs before one comes again. */
 export const lookOf = (place) =>
-  place < 0 ? { colour: OTHER, shape: 'circle' } : { colour: PALETTE[place % PALETTE.length], shape: SHAPES[place % SHAPES.length] };
+  place < 0
+    ? { colour: OTHER, shape: 'circle' }
+    : { colour: PALETTE[place % PALETTE.length], shape: SHAPES[place % SHAPES.length] };
 
 /** The place of a label among the archive's labels, most frequent first. */
 export function labelPlace(index, label) {

@@ -2,6 +2,7 @@
 import { Dialog } from './dialog.js';
 import { html, useEffect, useRef, useState } from './drawing.js';
 import { closeDialog, comparable } from './looking.js';
+import { Options } from './options.js';
 import { outlines, boxShape } from './shapes.js';
 import { physicalWidth, sourceOf } from './sources.js';
 import { now, useStore } from './store.js';
@@ -37,7 +38,11 @@ function level(sides) {
 function lookOf({ viewer, source }) {
   const centre = viewer.viewport.getCenter(false);
   const widthUm = physicalWidth(viewer, source);
-  return { x: centre.x * widthUm, y: centre.y * widthUm, um: widthUm / (viewer.viewport.getZoom(false) * viewer.viewport.getContainerSize().x) };
+  return {
+    x: centre.x * widthUm,
+    y: centre.y * widthUm,
+    um: widthUm / (viewer.viewport.getZoom(false) * viewer.viewport.getContainerSize().x),
+  };
 }
 
 /** Each follows the other; the flag keeps an echo from coming back. After a change of size both begin anew. */
@@ -68,7 +73,11 @@ function link(sides) {
       isFollowing = false;
     }, RESIZE_MS);
   };
-  const all = sides.flatMap(({ viewer }, at) => [[viewer, 'zoom', follow(at)], [viewer, 'pan', follow(at)], [viewer, 'resize', resized]]);
+  const all = sides.flatMap(({ viewer }, at) => [
+    [viewer, 'zoom', follow(at)],
+    [viewer, 'pan', follow(at)],
+    [viewer, 'resize', resized],
+  ]);
   all.forEach(([viewer, event, handler]) => viewer.addHandler(event, handler));
   return () => {
     clearTimeout(timer);
@@ -89,8 +98,12 @@ function Side({ all, chosen, choose, name, onReady }) {
     };
   };
   return html`<section class="side" aria-label=${name}>
-    <label class="row"><span class="visually-hidden">${name} picture</span><select value=${one.id} onChange=${(event) => choose(event.target.value)}>
-      ${all.map((each) => html`<option key=${each.id} value=${each.id} selected=${each.id === one.id}>${each.name}</option>`)}</select></label>
+    <label class="row"
+      ><span class="visually-hidden">${name} picture</span
+      ><select value=${one.id} onChange=${(event) => choose(event.target.value)}>
+        <${Options} pairs=${all.map((each) => [each.id, each.name])} chosen=${one.id} />
+      </select></label
+    >
     <${Viewer} key=${source.key + one.id} source=${source} label=${one.name} onOpen=${onOpen} />
   </section>`;
 }
@@ -109,10 +122,19 @@ export function Compare() {
   const ready = (at) => (side) => setSides((old) => old.map((one, place) => (place === at ? side : one)));
   const isOpen = sides.every(Boolean);
   return html`<${Dialog} title="Side by side" isWide=${true} onClose=${closeDialog}>
-    <div class="row"><label class="switch"><input type="checkbox" role="switch" checked=${isLinked} disabled=${isOpen && !canLink} onChange=${(event) => setLinked(event.target.checked)} />
-      <span>Zoom and movement linked in µm</span></label>
-      ${isOpen && !canLink && html`<span class="hint">One of them has no known scale, so they cannot be linked.</span>`}</div>
-    <div class="sides"><${Side} all=${all} chosen=${chosen.left} choose=${(left) => setChosen({ ...chosen, left })} name="Left" onReady=${ready(0)} />
-      <${Side} all=${all} chosen=${chosen.right} choose=${(right) => setChosen({ ...chosen, right })} name="Right" onReady=${ready(1)} /></div>
+    <div class="row">
+      <label class="switch">
+        <input type="checkbox" role="switch" checked=${isLinked} disabled=${isOpen && !canLink}
+          onChange=${(event) => setLinked(event.target.checked)} />
+        <span>Zoom and movement linked in µm</span>
+      </label>
+      ${isOpen && !canLink && html`<span class="hint">One has no known scale, so they cannot be linked.</span>`}
+    </div>
+    <div class="sides">
+      <${Side} name="Left" all=${all} chosen=${chosen.left} onReady=${ready(0)}
+        choose=${(left) => setChosen({ ...chosen, left })} />
+      <${Side} name="Right" all=${all} chosen=${chosen.right} onReady=${ready(1)}
+        choose=${(right) => setChosen({ ...chosen, right })} />
+    </div>
   </${Dialog}>`;
 }

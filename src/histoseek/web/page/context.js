@@ -3,6 +3,7 @@ import { ask, askItem, mark } from './actions.js';
 import { html, useEffect, useRef } from './drawing.js';
 import { Icon, IconButton } from './icons.js';
 import { activate, closeContext, compareHit, openContext, openSlide } from './looking.js';
+import { columnName } from './naming.js';
 import { lengthText, magnificationText, mppText, valueText } from './scale.js';
 import { boxShape, outlines } from './shapes.js';
 import { hitSource } from './sources.js';
@@ -28,15 +29,28 @@ function factsOf(hit) {
     ['Patient', hit.patient],
     ['Size', sizeText(hit)],
     ['Scale', `${magnificationText(hit.mpp)}, ${mppText(hit.mpp)}`],
-    ...Object.entries(hit.columns ?? {}).filter(([name]) => !SAID.includes(name)).map(([name, value]) => [name.replaceAll('_', ' '), valueText(value)]),
+    ...Object.entries(hit.columns ?? {})
+      .filter(([name]) => !SAID.includes(name))
+      .map(([name, value]) => [columnName(name), valueText(value)]),
   ];
   return known.filter(([, value]) => value !== null && value !== undefined && value !== '–');
 }
 
 function Facts({ hit }) {
   const copy = () => navigator.clipboard?.writeText(hit.id);
-  return html`<dl class="facts">${factsOf(hit).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
-    <div><dt>Id</dt><dd><code>${hit.id}</code> <button type="button" class="link" onClick=${copy}>copy</button></dd></div></dl>`;
+  return html`<dl class="facts">
+    ${factsOf(hit).map(
+      ([name, value]) =>
+        html`<div key=${name}>
+          <dt>${name}</dt>
+          <dd>${value}</dd>
+        </div>`,
+    )}
+    <div>
+      <dt>Id</dt>
+      <dd><code>${hit.id}</code> <button type="button" class="link" onClick=${copy}>copy</button></dd>
+    </div>
+  </dl>`;
 }
 
 function neighbour(hit, step) {
@@ -49,10 +63,15 @@ function Head({ hit }) {
     const next = neighbour(hit, step);
     if (next) openContext(next);
   };
-  return html`<header class="context-head"><h2>${hit.rank ? `Hit ${hit.rank}` : 'Item'} in context</h2>
-    ${hit.rank && html`<${IconButton} icon="left" label="Hit before" isDisabled=${!neighbour(hit, -1)} onClick=${() => go(-1)} />
-      <${IconButton} icon="right" label="Next hit" isDisabled=${!neighbour(hit, 1)} onClick=${() => go(1)} />`}
-    <${IconButton} icon="close" label="Close the context" title="Close (Esc)" onClick=${closeContext} /></header>`;
+  return html`<header class="context-head">
+    <h2>${hit.rank ? `Hit ${hit.rank}` : 'Item'} in context</h2>
+    ${
+      hit.rank &&
+      html`<${IconButton} icon="left" label="Hit before" isDisabled=${!neighbour(hit, -1)} onClick=${() => go(-1)} />
+        <${IconButton} icon="right" label="Next hit" isDisabled=${!neighbour(hit, 1)} onClick=${() => go(1)} />`
+    }
+    <${IconButton} icon="close" label="Close the context" title="Close (Esc)" onClick=${closeContext} />
+  </header>`;
 }
 
 function Actions({ hit }) {
@@ -64,11 +83,25 @@ function Actions({ hit }) {
   };
   return html`<div class="row context-actions">
     <button type="button" class="button" onClick=${() => askItem(hit)}><${Icon} name="again" />More like this</button>
-    ${hit.rank && html`<button type="button" class="button" aria-pressed=${String(sign > 0)} onClick=${() => mark(hit, 1)}><${Icon} name="plus" />Relevant</button>
-      <button type="button" class="button" aria-pressed=${String(sign < 0)} onClick=${() => mark(hit, -1)}><${Icon} name="minus" />Not relevant</button>
-      <button type="button" class="button" onClick=${() => compareHit(hit)}><${Icon} name="compare" />Compare</button>`}
+    ${
+      hit.rank &&
+      html`<button type="button" class="button" aria-pressed=${String(sign > 0)} onClick=${() => mark(hit, 1)}>
+          <${Icon} name="plus" />Relevant
+        </button>
+        <button type="button" class="button" aria-pressed=${String(sign < 0)} onClick=${() => mark(hit, -1)}>
+          <${Icon} name="minus" />Not relevant
+        </button>
+        <button type="button" class="button" onClick=${() => compareHit(hit)}>
+          <${Icon} name="compare" />Compare
+        </button>`
+    }
     <button type="button" class="button" onClick=${() => add('plus')}>Add to question</button>
-    ${isListed && html`<button type="button" class="button" onClick=${() => openSlide(hit.slide.id)}><${Icon} name="slide" />Open slide</button>`}
+    ${
+      isListed &&
+      html`<button type="button" class="button" onClick=${() => openSlide(hit.slide.id)}>
+        <${Icon} name="slide" />Open slide
+      </button>`
+    }
   </div>`;
 }
 
@@ -94,7 +127,11 @@ function useBox(hit) {
 
 function InSlide({ hit }) {
   const onOpen = useBox(hit);
-  return html`<${Viewer} source=${hitSource(hit)} label=${hit.box ? `Slide ${hit.slide.name} at this hit` : 'The whole picture'} onOpen=${onOpen} />
+  return html`<${Viewer}
+      source=${hitSource(hit)}
+      label=${hit.box ? `Slide ${hit.slide.name} at this hit` : 'The whole picture'}
+      onOpen=${onOpen}
+    />
     ${!hit.box && html`<p class="hint">A picture on its own; the archive does not know its slide.</p>`}`;
 }
 
@@ -104,7 +141,9 @@ export function Context() {
     if (hit?.rank) activate(hit.id);
   }, [hit?.id]);
   if (!hit) return null;
-  return html`<aside class="context" aria-label="Context of a hit"><${Head} hit=${hit} />
+  return html`<aside class="context" aria-label="Context of a hit">
+    <${Head} hit=${hit} />
     <${InSlide} key=${hit.slide?.id ?? hit.id} hit=${hit} />
-    <${Actions} hit=${hit} /><${Facts} hit=${hit} /></aside>`;
+    <${Actions} hit=${hit} /><${Facts} hit=${hit} />
+  </aside>`;
 }

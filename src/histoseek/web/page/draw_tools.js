@@ -13,10 +13,20 @@ function inside([x, y], size) {
 }
 
 function boxOf([ax, ay], [bx, by]) {
-  return { x: Math.round(Math.min(ax, bx)), y: Math.round(Math.min(ay, by)), width: Math.round(Math.abs(ax - bx)), height: Math.round(Math.abs(ay - by)) };
+  return {
+    x: Math.round(Math.min(ax, bx)),
+    y: Math.round(Math.min(ay, by)),
+    width: Math.round(Math.abs(ax - bx)),
+    height: Math.round(Math.abs(ay - by)),
+  };
 }
 
-const cornersOf = ({ x, y, width, height }) => [[x, y], [x + width, y], [x + width, y + height], [x, y + height]];
+const cornersOf = ({ x, y, width, height }) => [
+  [x, y],
+  [x + width, y],
+  [x + width, y + height],
+  [x, y + height],
+];
 
 /** Press, drag, release: a box. `sketch` is given the corners on the way, `done` the box. */
 export function boxTool(viewer, sketch, done) {

@@ -3,15 +3,11 @@ import { clearFilters, setFilter, setOnly } from './actions.js';
 import { html, useState } from './drawing.js';
 import { labelPlace, lookOf } from './colours.js';
 import { Swatch } from './icons.js';
+import { columnName, columnValue } from './naming.js';
 import { number, valueText } from './scale.js';
 import { useStore } from './store.js';
 
 const MANY = 10;
-
-function nameOf(column) {
-  const words = column.replaceAll('_', ' ');
-  return words[0].toUpperCase() + words.slice(1);
-}
 
 function toggled(values, value) {
   return values.includes(value) ? values.filter((one) => one !== value) : [...values, value];
@@ -20,25 +16,46 @@ function toggled(values, value) {
 function Value({ column, one, chosen }) {
   const index = useStore((state) => state.index);
   const isOn = chosen.includes(one.value);
+  const hasSwatch = column.name === 'label' && one.value !== null;
   const choose = () => {
     const values = toggled(chosen, one.value);
     setFilter(column.name, values.length ? { values } : null);
   };
-  return html`<li><label class="value"><input type="checkbox" checked=${isOn} onChange=${choose} />
-    ${column.name === 'label' && one.value !== null && html`<${Swatch} look=${lookOf(labelPlace(index, one.value))} />`}
-    <span class="name">${one.value === null ? 'none' : valueText(one.value)}</span><span class="count">${number(one.count)}</span></label></li>`;
+  return html`<li>
+    <label class="value"
+      ><input type="checkbox" checked=${isOn} onChange=${choose} />
+      ${hasSwatch && html`<${Swatch} look=${lookOf(labelPlace(index, one.value))} />`}
+      <span class="name">${columnValue(column.name, one.value)}</span
+      ><span class="count">${number(one.count)}</span></label
+    >
+  </li>`;
 }
 
 function Values({ column, filter }) {
   const [part, setPart] = useState('');
   const [isAll, setAll] = useState(false);
   const chosen = filter?.values ?? [];
-  const found = column.values.filter((one) => valueText(one.value).toLowerCase().includes(part.toLowerCase()));
+  const holds = (value) => columnValue(column.name, value).toLowerCase().includes(part.toLowerCase());
+  const found = column.values.filter((one) => holds(one.value));
   const shown = isAll ? found : found.slice(0, MANY);
-  return html`${column.values.length > MANY && html`<input type="search" class="find" placeholder="find a value"
-      aria-label=${`Find a value of ${nameOf(column.name)}`} value=${part} onInput=${(event) => setPart(event.target.value)} />`}
-    <ul class="values">${shown.map((one) => html`<${Value} key=${String(one.value)} column=${column} one=${one} chosen=${chosen} />`)}</ul>
-    ${shown.length < found.length && html`<button type="button" class="link" onClick=${() => setAll(true)}>all ${found.length}</button>`}`;
+  return html`${
+      column.values.length > MANY &&
+      html`<input
+        type="search"
+        class="find"
+        placeholder="find a value"
+        aria-label=${`Find a value of ${columnName(column.name)}`}
+        value=${part}
+        onInput=${(event) => setPart(event.target.value)}
+      />`
+    }
+    <ul class="values">
+      ${shown.map((one) => html`<${Value} key=${String(one.value)} column=${column} one=${one} chosen=${chosen} />`)}
+    </ul>
+    ${
+      shown.length < found.length &&
+      html`<button type="button" class="link" onClick=${() => setAll(true)}>all ${found.length}</button>`
+    }`;
 }
 
 function typed(column, text) {
@@ -55,8 +72,16 @@ function Range({ column, filter }) {
     const ends = Object.fromEntries(Object.entries(next).filter(([, value]) => value !== null && value !== undefined));
     setFilter(column.name, Object.keys(ends).length ? ends : null);
   };
-  const field = (end, word) => html`<label><span class="visually-hidden">${nameOf(column.name)} </span>${word}
-    <input type=${type} inputmode="decimal" value=${filter?.[end] ?? ''} placeholder=${valueText(column[end])} onChange=${set(end)} /></label>`;
+  const field = (end, word) =>
+    html`<label
+      ><span class="visually-hidden">${columnName(column.name)} </span>${word}
+      <input
+        type=${type}
+        inputmode="decimal"
+        value=${filter?.[end] ?? ''}
+        placeholder=${valueText(column[end])}
+        onChange=${set(end)}
+    /></label>`;
   return html`<div class="range">${field('min', 'from')}${field('max', 'to')}</div>`;
 }
 
@@ -64,8 +89,8 @@ function ColumnFilter({ column, isOpen }) {
   const filter = useStore((state) => state.filters[column.name]);
   const chosen = filter?.values?.length ?? (filter ? 1 : 0);
   return html`<details class="filter" open=${isOpen || chosen > 0}>
-    <summary>${nameOf(column.name)}${chosen > 0 && html` <span class="chosen">${chosen} chosen</span>`}</summary>
-    ${column.values ? html`<${Values} column=${column} filter=${filter} />` : html`<${Range} column=${column} filter=${filter} />`}
+    <summary>${columnName(column.name)}${chosen > 0 && html` <span class="chosen">${chosen} chosen</span>`}</summary>
+    <${column.values ? Values : Range} column=${column} filter=${filter} />
   </details>`;
 }
 
@@ -77,9 +102,18 @@ export function Filters() {
   const only = useStore((state) => state.only);
   const isFiltered = useStore((state) => Object.keys(state.filters).length > 0 || state.only !== null);
   if (!columns.length) return null;
-  return html`<div class="filters"><div class="row head"><h3>Only among</h3>
-      <button type="button" class="link" disabled=${!isFiltered} onClick=${clearFilters}>All</button></div>
-    ${only && html`<p class="row chosen-on-map"><span>${number(only.length)} items chosen on the map</span><button type="button" class="link" onClick=${() => setOnly(null)}>All items</button></p>`}
+  return html`<div class="filters">
+    <div class="row head">
+      <h3>Only among</h3>
+      <button type="button" class="link" disabled=${!isFiltered} onClick=${clearFilters}>All</button>
+    </div>
+    ${
+      only &&
+      html`<p class="row chosen-on-map">
+        <span>${number(only.length)} items chosen on the map</span>
+        <button type="button" class="link" onClick=${() => setOnly(null)}>All items</button>
+      </p>`
+    }
     ${columns.map((column, at) => html`<${ColumnFilter} key=${column.name} column=${column} isOpen=${at === 0} />`)}
   </div>`;
 }

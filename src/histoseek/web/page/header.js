@@ -2,6 +2,7 @@
 import { html, useState } from './drawing.js';
 import { IconButton } from './icons.js';
 import { openDialog } from './looking.js';
+import { Options } from './options.js';
 import { number } from './scale.js';
 import { useStore } from './store.js';
 
@@ -24,18 +25,30 @@ function useTheme() {
 
 function Theme() {
   const [theme, choose] = useTheme();
-  return html`<label class="theme"><span class="visually-hidden">Light or dark</span><select value=${theme} onChange=${(event) => choose(event.target.value)}>
-    ${Object.entries(THEMES).map(([name, text]) => html`<option key=${name} value=${name} selected=${name === theme}>${text}</option>`)}</select></label>`;
+  return html`<label class="theme"
+    ><span class="visually-hidden">Light or dark</span
+    ><select value=${theme} onChange=${(event) => choose(event.target.value)}>
+      <${Options} pairs=${Object.entries(THEMES)} chosen=${theme} />
+    </select></label
+  >`;
 }
 
 export function Header() {
   const index = useStore((state) => state.index);
-  return html`<header class="top"><h1><img src="page/icon.svg" alt="" width="22" height="22" />Histoseek</h1>
-    ${index && html`<p class="archive"><strong>${index.name}</strong>
-      <span>${number(index.n_items)} items</span>${index.n_slides > 0 && html`<span>${number(index.n_slides)} slides</span>`}
-      <span>${number(index.n_patients)} patients</span><span class="encoder">encoder ${index.encoder}</span></p>`}
+  return html`<header class="top">
+    <h1><img src="page/icon.svg" alt="" width="22" height="22" />Histoseek</h1>
+    ${
+      index &&
+      html`<p class="archive">
+        <strong>${index.name}</strong>
+        <span>${number(index.n_items)} items</span
+        >${index.n_slides > 0 && html`<span>${number(index.n_slides)} slides</span>`}
+        <span>${number(index.n_patients)} patients</span><span class="encoder">encoder ${index.encoder}</span>
+      </p>`
+    }
     <p class="ruo">Research use only</p>
     <${Theme} />
     ${index && html`<${IconButton} icon="info" label="About this archive" onClick=${() => openDialog('about')} />`}
-    <${IconButton} icon="help" label="Keyboard" title="Keyboard (?)" onClick=${() => openDialog('help')} /></header>`;
+    <${IconButton} icon="help" label="Keyboard" title="Keyboard (?)" onClick=${() => openDialog('help')} />
+  </header>`;
 }

@@ -14,10 +14,13 @@ const PATHS = {
   info: 'M8 7.2v5M8 4.2v.3',
   box: 'M3 4h10v8H3z',
   polygon: 'M4 12 2.8 6.4 8 2.8l5.2 3.8L11 12.6z',
-  hand: 'M8 2.5v11M2.5 8h11M6.3 4.2 8 2.5l1.7 1.7M6.3 11.8 8 13.5l1.7-1.7M4.2 6.3 2.5 8l1.7 1.7M11.8 6.3 13.5 8l-1.7 1.7',
+  hand:
+    'M8 2.5v11M2.5 8h11M6.3 4.2 8 2.5l1.7 1.7M6.3 11.8 8 13.5l1.7-1.7M4.2 6.3 2.5 8l1.7 1.7M11.8 6.3 13.5 8l-1.7 1.7',
   fit: 'M2.8 6V2.8H6M10 2.8h3.2V6M13.2 10v3.2H10M6 13.2H2.8V10',
   view: 'M2.5 4.5h11v7h-11zM5.5 8h5M8 5.8v4.4',
-  lasso: 'M12.8 5.8c0 1.8-2.2 3.2-4.9 3.2S3 7.6 3 5.8s2.2-3.2 4.9-3.2 4.9 1.4 4.9 3.2zM5 8.6c-.8 1.4.2 2.4 1.2 2.2 1.2-.2 1.6 1.4-.4 2.7',
+  lasso:
+    'M12.8 5.8c0 1.8-2.2 3.2-4.9 3.2S3 7.6 3 5.8s2.2-3.2 4.9-3.2 4.9 1.4 4.9 3.2z' +
+    'M5 8.6c-.8 1.4.2 2.4 1.2 2.2 1.2-.2 1.6 1.4-.4 2.7',
   theme: 'M8 2.8a5.2 5.2 0 1 0 0 10.4zM8 2.8a5.2 5.2 0 0 1 0 10.4',
   warn: 'M8 2.6 14 13H2zM8 6.6v3M8 11.2v.3',
   picture: 'M2.5 3.5h11v9h-11zM3 11l3-3.4 2.4 2.6 1.8-1.8L13 11M10.4 6.2v.2',
@@ -40,11 +43,22 @@ const MARKS = {
 
 /** The colour and shape that stand for a value. */
 export function Swatch({ look }) {
-  return html`<svg class="swatch" viewBox="0 0 12 12" aria-hidden="true" fill=${look.colour}>${MARKS[look.shape]}</svg>`;
+  return html`<svg class="swatch" viewBox="0 0 12 12" aria-hidden="true" fill=${look.colour}>
+    ${MARKS[look.shape]}
+  </svg>`;
 }
 
 export function IconButton({ icon, label, title, isPressed, isDisabled, onClick, tabIndex, className = '' }) {
-  return html`<button type="button" class=${`icon-button ${className}`} aria-label=${label} title=${title ?? label}
-    aria-pressed=${isPressed === undefined ? undefined : String(isPressed)} disabled=${isDisabled} tabindex=${tabIndex}
-    onClick=${onClick}><${Icon} name=${icon} /></button>`;
+  return html`<button
+    type="button"
+    class=${`icon-button ${className}`}
+    aria-label=${label}
+    title=${title ?? label}
+    aria-pressed=${isPressed === undefined ? undefined : String(isPressed)}
+    disabled=${isDisabled}
+    tabindex=${tabIndex}
+    onClick=${onClick}
+  >
+    <${Icon} name=${icon} />
+  </button>`;
 }

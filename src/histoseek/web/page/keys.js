@@ -15,7 +15,8 @@ export const KEYS = [
   ['?', 'this help', ''],
 ];
 
-const isTyping = (target) => target.closest('input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]');
+const isTyping = (target) =>
+  target.closest('input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]');
 
 const WITH_HIT = {
   m: askItem,

@@ -28,7 +28,11 @@ export function comparable(state) {
   const examples = state.examples
     .filter((one) => one.kind === 'region' || one.hit || one.preview)
     .map((example) => ({ id: `example-${example.key}`, name: `Question: ${example.caption ?? 'item'}`, example }));
-  const hits = (state.result?.hits ?? []).map((hit) => ({ id: hit.id, name: `Hit ${hit.rank}: ${hit.label ?? 'no label'}`, hit }));
+  const hits = (state.result?.hits ?? []).map((hit) => ({
+    id: hit.id,
+    name: `Hit ${hit.rank}: ${hit.label ?? 'no label'}`,
+    hit,
+  }));
   return [...examples, ...hits];
 }
 

@@ -22,7 +22,11 @@ const VIEWS = { hits: Hits, slide: SlideView, map: MapView };
 const DIALOGS = { help: Help, about: About, export: TakeAway };
 
 function viewTabs(state) {
-  return [['hits', 'Hits'], ...((state.slides ?? []).length ? [['slide', 'Slide']] : []), ...(state.index.has_map ? [['map', 'Map']] : [])];
+  return [
+    ['hits', 'Hits'],
+    ...((state.slides ?? []).length ? [['slide', 'Slide']] : []),
+    ...(state.index.has_map ? [['map', 'Map']] : []),
+  ];
 }
 
 function Views() {
@@ -39,9 +43,19 @@ function Views() {
 
 function Waiting() {
   const problem = useStore((state) => state.problem);
-  return html`<main class="waiting">${problem
-    ? html`<div class="failure" role="alert"><div><strong>${problem.title}</strong><p>${problem.text}</p></div><button type="button" class="button" onClick=${start}>Try again</button></div>`
-    : html`<p>Opening the archive…</p>`}</main>`;
+  return html`<main class="waiting">
+    ${
+      problem
+        ? html`<div class="failure" role="alert">
+            <div>
+              <strong>${problem.title}</strong>
+              <p>${problem.text}</p>
+            </div>
+            <button type="button" class="button" onClick=${start}>Try again</button>
+          </div>`
+        : html`<p>Opening the archive…</p>`
+    }
+  </main>`;
 }
 
 function Announcer() {
@@ -59,7 +73,13 @@ function Page() {
   if (isLocked) return html`<${Login} />`;
   const Open = compare ? Compare : DIALOGS[dialog];
   return html`<a class="skip" href="#found" onClick=${skip}>To what was found</a><${Header} />
-    ${index ? html`<div class=${hasContext ? 'zones with-context' : 'zones'}><${AskPanel} /><${Views} /><${Context} /></div>` : html`<${Waiting} />`}
+    ${
+      index
+        ? html`<div class=${hasContext ? 'zones with-context' : 'zones'}>
+            <${AskPanel} /><${Views} /><${Context} />
+          </div>`
+        : html`<${Waiting} />`
+    }
     <${Announcer} />${Open && html`<${Open} key=${dialog ?? 'compare'} />`}<${DropAnywhere} />`;
 }
 

@@ -56,7 +56,12 @@ function useScatter(canvas, map) {
 function pointer({ scatter, tool, held, redraw, onLasso, onPick }) {
   const down = (event) => {
     event.currentTarget.setPointerCapture(event.pointerId);
-    held.current = { start: placeOf(event, event.currentTarget), last: placeOf(event, event.currentTarget), lasso: [], isDown: true };
+    held.current = {
+      start: placeOf(event, event.currentTarget),
+      last: placeOf(event, event.currentTarget),
+      lasso: [],
+      isDown: true,
+    };
   };
   const move = (event) => {
     if (!held.current.isDown) return;
@@ -142,10 +147,18 @@ export function MapSurface(props) {
     control.current = scatter && { zoomBy: (by) => scatter.zoom(by, ...middle()), goHome: () => scatter.goHome() };
   }, [scatter]);
   const handlers = scatter ? pointer({ ...props, scatter, held, redraw }) : {};
-  const label = `Map of ${map.n} items. Arrow keys move, plus and minus zoom; the list beside it says the same in words.`;
+  const label = `Map of ${map.n} items. Arrows move, plus and minus zoom; the list beside it says the same in words.`;
   return html`<div class=${`map tool-${tool}`}>
     <canvas ref=${canvas} class="map-points" aria-hidden="true"></canvas>
-    <canvas ref=${over} class="map-over" tabindex="0" role="application" aria-label=${label} ...${handlers}
-      onKeyDown=${scatter ? onKeys(scatter) : undefined}></canvas>
-    ${failure && html`<p class="viewer-failure">${failure}</p>`}</div>`;
+    <canvas
+      ref=${over}
+      class="map-over"
+      tabindex="0"
+      role="application"
+      aria-label=${label}
+      ...${handlers}
+      onKeyDown=${scatter ? onKeys(scatter) : undefined}
+    ></canvas>
+    ${failure && html`<p class="viewer-failure">${failure}</p>`}
+  </div>`;
 }

@@ -7,6 +7,8 @@ import { Icon, IconButton, Swatch } from './icons.js';
 import { openContext } from './looking.js';
 import { columnOf, idsOf, rowsOf } from './map_data.js';
 import { MapSurface } from './map_surface.js';
+import { columnName } from './naming.js';
+import { Options } from './options.js';
 import { number, valueText } from './scale.js';
 import { change, useStore } from './store.js';
 
@@ -29,7 +31,10 @@ function useColumn(map, name) {
   useEffect(() => {
     if (!name) return undefined;
     let isGone = false;
-    columnOf(name).then((one) => !isGone && setColumn(one), (error) => announce(error.message));
+    columnOf(name).then(
+      (one) => !isGone && setColumn(one),
+      (error) => announce(error.message),
+    );
     return () => {
       isGone = true;
     };
@@ -46,13 +51,32 @@ const rowsWith = (column, code) => {
 /** The values of the column: what a colour means, and a way to choose without a pointer. */
 function Legend({ column, choose }) {
   const [isAll, setAll] = useState(false);
-  const order = column.names.map((name, code) => ({ name, code, count: column.counts[code] })).sort((a, b) => b.count - a.count);
+  const order = column.names
+    .map((name, code) => ({ name, code, count: column.counts[code] }))
+    .sort((a, b) => b.count - a.count);
   const shown = isAll ? order : order.slice(0, SHOWN);
-  return html`<div class="legend"><h3>${column.name.replaceAll('_', ' ')}</h3>
-    <ul>${shown.map(({ name, code, count }) => html`<li key=${code}><button type="button" class="legend-value"
-      onClick=${() => choose(rowsWith(column, code), `${column.name} ${valueText(name)}`)}>
-      <${Swatch} look=${lookOf(code)} /><span class="name">${valueText(name)}</span><span class="count">${number(count)}</span></button></li>`)}</ul>
-    ${shown.length < order.length && html`<button type="button" class="link" onClick=${() => setAll(true)}>all ${order.length}</button>`}</div>`;
+  return html`<div class="legend">
+    <h3>${column.name.replaceAll('_', ' ')}</h3>
+    <ul>
+      ${shown.map(
+        ({ name, code, count }) =>
+          html`<li key=${code}>
+            <button
+              type="button"
+              class="legend-value"
+              onClick=${() => choose(rowsWith(column, code), `${column.name} ${valueText(name)}`)}
+            >
+              <${Swatch} look=${lookOf(code)} /><span class="name">${valueText(name)}</span
+              ><span class="count">${number(count)}</span>
+            </button>
+          </li>`,
+      )}
+    </ul>
+    ${
+      shown.length < order.length &&
+      html`<button type="button" class="link" onClick=${() => setAll(true)}>all ${order.length}</button>`
+    }
+  </div>`;
 }
 
 async function openRow(row) {
@@ -75,15 +99,31 @@ function Chosen({ chosen, clear }) {
   const only = useStore((state) => state.only);
   if (!chosen) {
     return html`<p class="hint">Draw around points with the lasso, or choose a value. A click opens an item.</p>
-      ${only && html`<button type="button" class="button small" onClick=${() => setOnly(null)}>Search all items again</button>`}`;
+      ${
+        only &&
+        html`<button type="button" class="button small" onClick=${() => setOnly(null)}>Search all items again</button>`
+      }`;
   }
   const { rows, name } = chosen;
-  return html`<div class="chosen-items"><p><strong>${number(rows.length)} items</strong> <span class="quiet">${name}</span></p>
-    <div class="row"><button type="button" class="button strong" disabled=${!rows.length || rows.length > MOST_IDS} onClick=${() => searchAmong(rows)}>Search only these</button>
-      <button type="button" class="button" aria-expanded=${String(isOpen)} onClick=${() => setOpen(!isOpen)}>List</button>
-      <button type="button" class="button" onClick=${clear}>Choose none</button></div>
-    ${rows.length > MOST_IDS && html`<p class="hint">A lasso can hold ${number(MOST_IDS)} items at most; use the filters for more.</p>`}
-    ${isOpen && html`<${ChosenList} rows=${rows} />`}</div>`;
+  return html`<div class="chosen-items">
+    <p><strong>${number(rows.length)} items</strong> <span class="quiet">${name}</span></p>
+    <div class="row">
+      <button
+        type="button"
+        class="button strong"
+        disabled=${!rows.length || rows.length > MOST_IDS}
+        onClick=${() => searchAmong(rows)}
+      >
+        Search only these
+      </button>
+      <button type="button" class="button" aria-expanded=${String(isOpen)} onClick=${() => setOpen(!isOpen)}>
+        List
+      </button>
+      <button type="button" class="button" onClick=${clear}>Choose none</button>
+    </div>
+    ${rows.length > MOST_IDS && html`<p class="hint">At most ${number(MOST_IDS)} items; use the filters for more.</p>`}
+    ${isOpen && html`<${ChosenList} rows=${rows} />`}
+  </div>`;
 }
 
 function ChosenList({ rows }) {
@@ -91,8 +131,16 @@ function ChosenList({ rows }) {
   useEffect(() => {
     idsOf(rows.slice(0, 100)).then(setIds, (error) => announce(error.message));
   }, [rows]);
-  return html`<ol class="chosen-list">${ids.map((id) => html`<li key=${id}><button type="button" class="legend-value"
-    onClick=${() => api.item(id).then(openContext)}><img src=${api.thumbnailUrl(id, 64)} alt="" loading="lazy" /><code>${id}</code></button></li>`)}</ol>`;
+  return html`<ol class="chosen-list">
+    ${ids.map(
+      (id) =>
+        html`<li key=${id}>
+          <button type="button" class="legend-value" onClick=${() => api.item(id).then(openContext)}>
+            <img src=${api.thumbnailUrl(id, 64)} alt="" loading="lazy" /><code>${id}</code>
+          </button>
+        </li>`,
+    )}
+  </ol>`;
 }
 
 /** Rows of the hits on the map, so that they can be ringed. */
@@ -122,14 +170,58 @@ export function MapView() {
     announce(`${rows.length} items chosen`);
   };
   const clear = () => setChosen(null);
-  return html`<div class="map-view"><div class="slide-bar">
-      <label class="row">Colour by <select value=${chosenName} onChange=${(event) => setName(event.target.value)}>${map.columns.map((one) => html`<option key=${one} value=${one} selected=${one === chosenName}>${one.replaceAll('_', ' ')}</option>`)}</select></label>
-      <fieldset class="segments tools"><legend class="visually-hidden">What the pointer does</legend>
-        ${[['move', 'hand', 'Move'], ['lasso', 'lasso', 'Lasso']].map(([value, icon, text]) => html`<label key=${value}><input type="radio" name="map-tool" value=${value} checked=${tool === value} onChange=${() => setTool(value)} /><span><${Icon} name=${icon} />${text}</span></label>`)}</fieldset>
-      <span class="viewer-buttons inline"><${IconButton} icon="plus" label="Zoom in" onClick=${() => surface.current?.zoomBy(1.5)} /><${IconButton} icon="minus" label="Zoom out" onClick=${() => surface.current?.zoomBy(1 / 1.5)} /><${IconButton} icon="fit" label="Show all" onClick=${() => surface.current?.goHome()} /></span>
-      <span class="quiet">${number(map.n)} items, ${map.method}</span></div>
-    <${MapSurface} map=${map} column=${column} chosen=${chosen?.rows ?? null} hits=${hits} tool=${tool} control=${surface}
-      onLasso=${(rows) => (rows.length ? choose(rows, 'inside the lasso') : clear())} onPick=${openRow} />
-    <div class="map-side"><${Chosen} chosen=${chosen} clear=${clear} />${column && html`<${Legend} key=${column.name} column=${column} choose=${choose} />`}</div>
+  return html`<div class="map-view">
+    <div class="slide-bar">
+      <label class="row"
+        >Colour by
+        <select value=${chosenName} onChange=${(event) => setName(event.target.value)}>
+          <${Options} pairs=${map.columns.map((one) => [one, columnName(one)])} chosen=${chosenName} />
+        </select></label
+      >
+      <fieldset class="segments tools">
+        <legend class="visually-hidden">What the pointer does</legend>
+        ${[
+          ['move', 'hand', 'Move'],
+          ['lasso', 'lasso', 'Lasso'],
+        ].map(
+          ([value, icon, text]) =>
+            html`<label key=${value}
+              ><input
+                type="radio"
+                name="map-tool"
+                value=${value}
+                checked=${tool === value}
+                onChange=${() => setTool(value)}
+              /><span><${Icon} name=${icon} />${text}</span></label
+            >`,
+        )}
+      </fieldset>
+      <span class="viewer-buttons inline"
+        ><${IconButton} icon="plus" label="Zoom in" onClick=${() => surface.current?.zoomBy(1.5)} /><${IconButton}
+          icon="minus"
+          label="Zoom out"
+          onClick=${() => surface.current?.zoomBy(1 / 1.5)} /><${IconButton}
+          icon="fit"
+          label="Show all"
+          onClick=${() => surface.current?.goHome()}
+      /></span>
+      <span class="quiet">${number(map.n)} items, ${map.method}</span>
+    </div>
+    <${MapSurface}
+      map=${map}
+      column=${column}
+      chosen=${chosen?.rows ?? null}
+      hits=${hits}
+      tool=${tool}
+      control=${surface}
+      onLasso=${(rows) => (rows.length ? choose(rows, 'inside the lasso') : clear())}
+      onPick=${openRow}
+    />
+    <div class="map-side">
+      <${Chosen}
+        chosen=${chosen}
+        clear=${clear}
+      />${column && html`<${Legend} key=${column.name} column=${column} choose=${choose} />`}
+    </div>
   </div>`;
 }

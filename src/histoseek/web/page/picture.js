@@ -1,4 +1,4 @@
-/** A picture that was dropped, pasted or chosen: its scale if its file states one, a preview, and whether it is blank. */
+/** A picture that came in: its scale if its file states one, a preview, and whether it is blank. */
 
 const MAX_BYTES = 20 * 1000 * 1000;
 const KINDS = ['image/png', 'image/jpeg', 'image/tiff', 'image/webp'];

@@ -29,16 +29,29 @@ function Thumb({ example }) {
 /** A marked hit; a click takes the mark away. */
 function Marked({ id, sign }) {
   const said = sign > 0 ? 'relevant' : 'not relevant';
-  return html`<li><button type="button" class=${sign > 0 ? 'marked' : 'marked minus'} title=${`Marked ${said}; click to take the mark away`}
-    aria-label=${`Take away the mark ${said}`} onClick=${() => mark({ id }, sign)}><img src=${api.thumbnailUrl(id, 64)} alt="" /><span aria-hidden="true">${sign > 0 ? '+' : '−'}</span></button></li>`;
+  return html`<li>
+    <button
+      type="button"
+      class=${sign > 0 ? 'marked' : 'marked minus'}
+      title=${`Marked ${said}; click to take the mark away`}
+      aria-label=${`Take away the mark ${said}`}
+      onClick=${() => mark({ id }, sign)}
+    >
+      <img src=${api.thumbnailUrl(id, 64)} alt="" /><span aria-hidden="true">${sign > 0 ? '+' : '−'}</span>
+    </button>
+  </li>`;
 }
 
 function Example({ example }) {
   const isPlus = example.weight > 0;
   const name = nameOf(example);
   return html`<li class=${isPlus ? 'example' : 'example minus'}>
-    <${IconButton} icon=${isPlus ? 'plus' : 'minus'} className="sign" label=${isPlus ? `${name} counts for; turn to against` : `${name} counts against; turn to for`}
-      onClick=${() => turnExample(example.key)} />
+    <${IconButton}
+      icon=${isPlus ? 'plus' : 'minus'}
+      className="sign"
+      label=${isPlus ? `${name} counts for; turn to against` : `${name} counts against; turn to for`}
+      onClick=${() => turnExample(example.key)}
+    />
     <${Thumb} example=${example} />
     <span class="example-text"><span class="name">${name}</span><span class="quiet">${aboutOf(example)}</span></span>
     <${IconButton} icon="close" label=${`Remove ${name}`} onClick=${() => removeExample(example.key)} />
@@ -52,11 +65,20 @@ export function Question() {
   const marked = Object.entries(marks);
   if (!examples.length && !canUndo) return null;
   return html`<div class="question">
-    <div class="row head"><h3>Question</h3>
+    <div class="row head">
+      <h3>Question</h3>
       <button type="button" class="link" disabled=${!canUndo} onClick=${undo}>Undo</button>
-      <button type="button" class="link" disabled=${!examples.length} onClick=${clearQuestion}>Clear</button></div>
-    <ul class="examples">${examples.map((example) => html`<${Example} key=${example.key} example=${example} />`)}</ul>
-    ${marked.length > 0 && html`<p class="quiet marks">and hits that you marked</p>
-      <ul class="marks">${marked.map(([id, { sign }]) => html`<${Marked} key=${id} id=${id} sign=${sign} />`)}</ul>`}
+      <button type="button" class="link" disabled=${!examples.length} onClick=${clearQuestion}>Clear</button>
+    </div>
+    <ul class="examples">
+      ${examples.map((example) => html`<${Example} key=${example.key} example=${example} />`)}
+    </ul>
+    ${
+      marked.length > 0 &&
+      html`<p class="quiet marks">and hits that you marked</p>
+        <ul class="marks">
+          ${marked.map(([id, { sign }]) => html`<${Marked} key=${id} id=${id} sign=${sign} />`)}
+        </ul>`
+    }
   </div>`;
 }

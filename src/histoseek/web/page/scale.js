@@ -30,7 +30,10 @@ const sizeOf = (hit) => Math.max(hit.width_um ?? 0, hit.height_um ?? 0);
 
 /** How many µm the frame of a hit card shows: the largest hit fits, unless it is far larger than the usual one. */
 export function frameUm(hits) {
-  const sizes = hits.map(sizeOf).filter((size) => size > 0).sort((a, b) => a - b);
+  const sizes = hits
+    .map(sizeOf)
+    .filter((size) => size > 0)
+    .sort((a, b) => a - b);
   if (!sizes.length) return null;
   const usual = sizes[Math.floor(sizes.length / 2)];
   return Math.min(sizes.at(-1), usual * 3);
@@ -46,6 +49,8 @@ export function placedIn(frame, shownUm, hit) {
 }
 
 export const number = (value) => value.toLocaleString('en');
+
+export const counted = (n, word) => `${number(n)} ${word}${n === 1 ? '' : 's'}`;
 
 export function valueText(value) {
   if (value === null || value === undefined || value === '') return '–';

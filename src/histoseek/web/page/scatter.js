@@ -38,7 +38,10 @@ const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) /
 
 function compiled(gl) {
   const program = gl.createProgram();
-  for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+  for (const [kind, text] of [
+    [gl.VERTEX_SHADER, VERTEX],
+    [gl.FRAGMENT_SHADER, FRAGMENT],
+  ]) {
     const shader = gl.createShader(kind);
     gl.shaderSource(shader, text);
     gl.compileShader(shader);
@@ -67,7 +70,12 @@ export class Scatter {
     this.canvas = canvas;
     this.points = points;
     this.n = points.length / 2;
-    this.gl = canvas.getContext('webgl2', { antialias: true, alpha: true, premultipliedAlpha: false, preserveDrawingBuffer: true });
+    this.gl = canvas.getContext('webgl2', {
+      antialias: true,
+      alpha: true,
+      premultipliedAlpha: false,
+      preserveDrawingBuffer: true,
+    });
     if (!this.gl) throw new Error('This browser has no WebGL2, so the map is shown as a list.');
     this.program = compiled(this.gl);
     this.home = extentOf(points);
@@ -117,7 +125,7 @@ export class Scatter {
   toPoints(px, py) {
     const half = this.halves();
     const box = this.canvas.getBoundingClientRect();
-    return [this.view.x + (px / box.width * 2 - 1) * half.x, this.view.y + (1 - py / box.height * 2) * half.y];
+    return [this.view.x + ((px / box.width) * 2 - 1) * half.x, this.view.y + (1 - (py / box.height) * 2) * half.y];
   }
 
   zoom(by, px, py) {

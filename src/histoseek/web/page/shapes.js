@@ -2,10 +2,16 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-const cornersOf = ({ x, y, width, height }) => [[x, y], [x + width, y], [x + width, y + height], [x, y + height]];
+const cornersOf = ({ x, y, width, height }) => [
+  [x, y],
+  [x + width, y],
+  [x + width, y + height],
+  [x, y + height],
+];
 
 export const boxShape = (box, name, text) => ({ points: cornersOf(box), name, text });
-export const regionShape = (region, name) => (region.polygon ? { points: region.polygon, name } : boxShape(region, name));
+export const regionShape = (region, name) =>
+  region.polygon ? { points: region.polygon, name } : boxShape(region, name);
 
 function pathOf(points) {
   return `M${points.map(({ x, y }) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L')}Z`;

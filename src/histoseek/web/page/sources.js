@@ -16,7 +16,13 @@ export const itemSource = (hit) => ({
 export function pictureSource(name, preview, mpp) {
   const { canvas } = preview;
   const levels = Math.ceil(Math.log2(Math.max(canvas.width, canvas.height)));
-  const tiles = new window.OpenSeadragon.TileSource({ width: canvas.width, height: canvas.height, tileSize: TILE, minLevel: levels, maxLevel: levels });
+  const tiles = new window.OpenSeadragon.TileSource({
+    width: canvas.width,
+    height: canvas.height,
+    tileSize: TILE,
+    minLevel: levels,
+    maxLevel: levels,
+  });
   tiles.getTileUrl = (level, column, row) => `${name}/${level}/${column}_${row}`;
   tiles.downloadTileStart = (job) => {
     const [column, row] = job.src.split('/').at(-1).split('_').map(Number);

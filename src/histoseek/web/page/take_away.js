@@ -14,6 +14,10 @@ const FORMATS = [
   ['session', 'Session', 'the question as JSON; the command line replays it'],
 ];
 
+const WHOLE = 'It holds ids, words and filters, and the version of the archive.';
+const PARTLY =
+  'A picture of yours and items chosen on the map are not in it: a link holds no pixels. Save the session instead.';
+
 function linkOf(fragment) {
   return `${location.origin}${location.pathname}#${fragment}`;
 }
@@ -21,12 +25,21 @@ function linkOf(fragment) {
 function Link() {
   const [isCopied, setCopied] = useState(false);
   const { fragment, isWhole } = fragmentOf(now());
-  const copy = () => navigator.clipboard?.writeText(linkOf(fragment)).then(() => setCopied(true), () => setCopied(false));
-  return html`<div class="permalink"><label for="link">Link to this question</label>
-    <div class="row"><input id="link" readonly value=${linkOf(fragment)} onFocus=${(event) => event.target.select()} />
-      <button type="button" class="button" onClick=${copy}>${isCopied ? 'Copied' : 'Copy'}</button></div>
-    <p class="hint">${isWhole ? 'It holds ids, words and filters, and the version of the archive.' : 'A picture of yours and items chosen on the map are not in it: a link holds no pixels. Save the session instead.'}
-      ${Object.keys(now().marks).length > 0 ? ' Marks are kept in the session, not in the link.' : ''}</p></div>`;
+  const copy = () =>
+    navigator.clipboard?.writeText(linkOf(fragment)).then(
+      () => setCopied(true),
+      () => setCopied(false),
+    );
+  return html`<div class="permalink">
+    <label for="link">Link to this question</label>
+    <div class="row">
+      <input id="link" readonly value=${linkOf(fragment)} onFocus=${(event) => event.target.select()} />
+      <button type="button" class="button" onClick=${copy}>${isCopied ? 'Copied' : 'Copy'}</button>
+    </div>
+    <p class="hint">
+      ${isWhole ? WHOLE : PARTLY}${Object.keys(now().marks).length > 0 ? ' Marks are kept in the session alone.' : ''}
+    </p>
+  </div>`;
 }
 
 export function TakeAway() {
@@ -38,8 +51,21 @@ export function TakeAway() {
     if (!isSaved) closeDialog();
   };
   return html`<${Dialog} title="Take away" onClose=${closeDialog}>
-    <ul class="formats">${FORMATS.map(([format, name, what]) => html`<li key=${format}><button type="button" class="format" data-format=${format}
-      disabled=${running !== null} aria-busy=${String(running === format)} onClick=${() => save(format)}><strong>${name}</strong><span class="quiet">${running === format ? 'being made…' : what}</span></button></li>`)}</ul>
+    <ul class="formats">${FORMATS.map(
+      ([format, name, what]) =>
+        html`<li key=${format}>
+          <button
+            type="button"
+            class="format"
+            data-format=${format}
+            disabled=${running !== null}
+            aria-busy=${String(running === format)}
+            onClick=${() => save(format)}
+          >
+            <strong>${name}</strong><span class="quiet">${running === format ? 'being made…' : what}</span>
+          </button>
+        </li>`,
+    )}</ul>
     <${Link} />
     <p class="hint">Slides and patients go by the names of this archive (S-…, P-…). Research use only.</p>
   </${Dialog}>`;

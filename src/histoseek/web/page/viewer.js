@@ -42,7 +42,12 @@ export function showBox(viewer, box, times = 3, immediately = false) {
   const image = viewer.world.getItemAt(0);
   const wide = box.width * times;
   const high = box.height * times;
-  const around = image.imageToViewportRectangle(box.x + box.width / 2 - wide / 2, box.y + box.height / 2 - high / 2, wide, high);
+  const around = image.imageToViewportRectangle(
+    box.x + box.width / 2 - wide / 2,
+    box.y + box.height / 2 - high / 2,
+    wide,
+    high,
+  );
   viewer.viewport.fitBounds(around, immediately);
 }
 
@@ -58,9 +63,14 @@ function Bar({ viewer, source }) {
     return () => events.forEach((event) => viewer.removeHandler(event, look));
   }, [viewer, source.key]);
   const bar = scaleBar(um, BAR_PX);
-  return html`<span class="viewer-scale">${bar
-    ? html`<span class="scale-bar" style=${{ width: `${bar.px}px` }}>${bar.text}</span><span class="viewer-mag">${`${Number((10 / um).toPrecision(2))}×`}</span>`
-    : html`<span class="viewer-mag">scale unknown</span>`}</span>`;
+  return html`<span class="viewer-scale"
+    >${
+      bar
+        ? html`<span class="scale-bar" style=${{ width: `${bar.px}px` }}>${bar.text}</span
+            ><span class="viewer-mag">${`${Number((10 / um).toPrecision(2))}×`}</span>`
+        : html`<span class="viewer-mag">scale unknown</span>`
+    }</span
+  >`;
 }
 
 function Buttons({ viewer }) {
@@ -77,10 +87,17 @@ function keepQuiet() {
   const plain = window.console;
   const isExpected = (text) => typeof text === 'string' && text.startsWith('Ignoring tile');
   const warn = (text, ...rest) => isExpected(text) || plain.warn(text, ...rest);
-  window.OpenSeadragon.console = { log: plain.log, debug: plain.debug, info: plain.info, error: plain.error, assert: plain.assert, warn };
+  window.OpenSeadragon.console = {
+    log: plain.log,
+    debug: plain.debug,
+    info: plain.info,
+    error: plain.error,
+    assert: plain.assert,
+    warn,
+  };
 }
 
-/** OpenSeadragon writes a style sheet into the page unless one is there; the CSP forbids that, so one without effect is. */
+/** OpenSeadragon writes a style sheet, which the CSP forbids, unless one is there: one without effect is. */
 function keepStylesOut() {
   const mark = 'data-openseadragon-mobile-css';
   if (document.querySelector(`style[${mark}]`)) return;
@@ -96,7 +113,8 @@ function nameCanvas(viewer, label) {
 }
 
 /**
- * `source` is {key, tiles} with mpp or widthUm; `onOpen(viewer)` is called each time its picture has come, and may give back a
+ * `source` is {key, tiles} with mpp or widthUm; `onOpen(viewer)` is called each time its picture has come, and may
+ * give a
  * function that cleans up.
  */
 export function Viewer({ source, label, onOpen, children }) {
@@ -129,7 +147,6 @@ export function Viewer({ source, label, onOpen, children }) {
   return html`<div class="viewer" data-source=${source.key}>
     <div class="viewer-canvas" ref=${element}></div>
     ${failure && html`<p class="viewer-failure" role="alert">${failure}</p>`}
-    ${viewer && html`<${Bar} viewer=${viewer} source=${source} /><${Buttons} viewer=${viewer} />`}
-    ${children}
+    ${viewer && html`<${Bar} viewer=${viewer} source=${source} /><${Buttons} viewer=${viewer} />`} ${children}
   </div>`;
 }

@@ -2,7 +2,7 @@
 import { labelPlace, lookOf } from './colours.js';
 import { html } from './drawing.js';
 import { Swatch } from './icons.js';
-import { number } from './scale.js';
+import { counted, number } from './scale.js';
 import { useStore } from './store.js';
 
 const SHOWN = 6;
@@ -15,22 +15,37 @@ function Part({ one }) {
   const index = useStore((state) => state.index);
   const look = lookOf(labelPlace(index, one.label));
   const patients = `${one.n_patients} ${one.n_patients === 1 ? 'patient' : 'patients'}`;
-  return html`<li><${Swatch} look=${look} /><span class="name">${one.label}</span> <strong>${one.count}</strong>
-    <span class="quiet"> ${percent(one.share)}, ${patients}</span></li>`;
+  return html`<li>
+    <${Swatch} look=${look} /><span class="name">${one.label}</span> <strong>${one.count}</strong>
+    <span class="quiet"> ${percent(one.share)}, ${patients}</span>
+  </li>`;
 }
 
 function Bars({ labels }) {
   const index = useStore((state) => state.index);
-  return html`<div class="vote-bar" aria-hidden="true">${labels.map((one) => html`<span key=${one.label}
-    style=${{ flexGrow: one.share, background: lookOf(labelPlace(index, one.label)).colour }}></span>`)}</div>`;
+  return html`<div class="vote-bar" aria-hidden="true">
+    ${labels.map(
+      (one) =>
+        html`<span
+          key=${one.label}
+          style=${{ flexGrow: one.share, background: lookOf(labelPlace(index, one.label)).colour }}
+        ></span>`,
+    )}
+  </div>`;
 }
 
 function Trust({ vote }) {
-  if (vote.abstain) return html`<p class="vote-said abstain"><strong>No clear answer.</strong> ${vote.reason ?? 'The hits do not agree.'}</p>`;
-  const measured = vote.reliability === null
-    ? 'how often such a vote is right has not been measured here'
-    : `such a vote was right in ${percent(vote.reliability)} of ${number(vote.n_queries)} held-out queries`;
-  return html`<p class="vote-said">Most are <strong>${vote.winner}</strong>; <span class="quiet">${measured}</span></p>`;
+  if (vote.abstain)
+    return html`<p class="vote-said abstain">
+      <strong>No clear answer.</strong> ${vote.reason ?? 'The hits do not agree.'}
+    </p>`;
+  const measured =
+    vote.reliability === null
+      ? 'how often such a vote is right has not been measured here'
+      : `such a vote was right in ${percent(vote.reliability)} of ${number(vote.n_queries)} held-out queries`;
+  return html`<p class="vote-said">
+    Most are <strong>${vote.winner}</strong>; <span class="quiet">${measured}</span>
+  </p>`;
 }
 
 export function Vote({ vote, n }) {
@@ -39,8 +54,12 @@ export function Vote({ vote, n }) {
   return html`<section class="vote" aria-label="Labels of the hits">
     <${Trust} vote=${vote} />
     <${Bars} labels=${vote.labels} />
-    <ul class="vote-labels">${vote.labels.slice(0, SHOWN).map((one) => html`<${Part} key=${one.label} one=${one} />`)}
+    <ul class="vote-labels">
+      ${vote.labels.slice(0, SHOWN).map((one) => html`<${Part} key=${one.label} one=${one} />`)}
       ${rest > 0 && html`<li class="quiet">and ${rest} other labels</li>`}
-      <li class="quiet">${labelled(vote)} of ${n} hits have a label; ${vote.n_patients} ${vote.n_patients === 1 ? 'patient' : 'patients'}</li></ul>
+      <li class="quiet">
+        ${labelled(vote)} of ${counted(n, 'hit')} labelled; ${counted(vote.n_patients, 'patient')}
+      </li>
+    </ul>
   </section>`;
 }
