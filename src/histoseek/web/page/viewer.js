@@ -114,8 +114,7 @@ function nameCanvas(viewer, label) {
 
 /**
  * `source` is {key, tiles} with mpp or widthUm; `onOpen(viewer)` is called each time its picture has come, and may
- * give a
- * function that cleans up.
+ * give back a function that cleans up.
  */
 export function Viewer({ source, label, onOpen, children }) {
   const element = useRef(null);
