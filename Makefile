@@ -18,10 +18,12 @@ $(BIN)/python:
 
 .venv/plain: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[web]' --constraint $(CONSTRAINTS)
+	-@$(BIN)/python scripts/page_assets.py --if-missing
 	@touch $@
 
 .venv/dev: .venv/plain $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint $(CONSTRAINTS)
+	-@$(BIN)/python scripts/page_assets.py --tests --if-missing
 	@touch $@
 
 demo: .venv/plain

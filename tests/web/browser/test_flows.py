@@ -291,7 +291,13 @@ def test_a_permalink_asks_the_same_again(open_page: Callable[..., Page]) -> None
     expect(page).to_have_url(re.compile("i%22"))
     expect(page.locator(".hits.is-busy")).to_have_count(0)
     found = ids(page)
-    again = open_page("#" + page.url.partition("#")[2])
+    fragment = page.url.partition("#")[2]
+    again = open_page("#" + fragment)
+    expect(hits(again).first).to_be_visible()
+    assert ids(again) == found
+    again.get_by_role("button", name="Clear").click()
+    expect(hits(again)).to_have_count(0)
+    again.evaluate("fragment => location.hash = fragment", fragment)
     expect(hits(again).first).to_be_visible()
     assert ids(again) == found
 
