@@ -51,11 +51,11 @@ def ask_words(page: Page, words: str) -> None:
 
 def wait_until(page: Page, is_so: Callable[[], bool]) -> None:
     """Look again and again; the page's CSP forbids Playwright's own wait_for_function."""
-    for _ in range(100):
+    for _ in range(200):
         if is_so():
             return
         page.wait_for_timeout(100)
-    raise AssertionError("it did not become so within ten seconds")
+    raise AssertionError(f"it did not become so within 20 s: {page.locator('.viewer-scale').all_inner_texts()}")
 
 
 def is_in_the_middle(inner: Locator, outer: Locator) -> bool:
