@@ -22,12 +22,12 @@ $(BIN)/python:
 
 .venv/page: .venv/plain
 	$(BIN)/python -m pip install --quiet --editable '.[web]' --constraint $(CONSTRAINTS)
-	$(BIN)/python scripts/page_assets.py --if-missing
+	-@$(BIN)/python scripts/page_assets.py --if-missing
 	@touch $@
 
 .venv/dev: .venv/plain $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint $(CONSTRAINTS)
-	$(BIN)/python scripts/page_assets.py --if-missing --tests
+	-@$(BIN)/python scripts/page_assets.py --tests --if-missing
 	@touch $@
 
 demo: .venv/page

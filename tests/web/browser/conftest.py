@@ -108,6 +108,7 @@ class serving:  # noqa: N801  # reads as `with serving(index) as url`
 @pytest.fixture(scope="session")
 def browser() -> Iterator[sync_api.Browser]:
     """The system's Chromium, drawing in software."""
+    sync_api.expect.set_options(timeout=WAIT_MS)  # the machine may be busy with other tests
     with sync_api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         yield opened

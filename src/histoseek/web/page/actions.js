@@ -243,6 +243,13 @@ export async function logIn(key) {
   await start();
 }
 
+/** A link that is followed while the page is open changes the fragment alone. */
+export function followLinks() {
+  const follow = () => now().index && askFragment();
+  window.addEventListener('hashchange', follow);
+  return () => window.removeEventListener('hashchange', follow);
+}
+
 /** First look at the server: who we are, what the archive is, and what the address asks. */
 export async function start() {
   try {

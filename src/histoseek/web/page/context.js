@@ -111,8 +111,8 @@ function useBox(hit) {
   const look = (immediately) => {
     const { viewer, layer } = held.current;
     if (!viewer || !layer || !hit.box) return;
-    layer.show([boxShape(hit.box, 'is-hit is-active')]);
     showBox(viewer, hit.box, 3, immediately);
+    layer.show([boxShape(hit.box, 'is-hit is-active')]);
   };
   useEffect(() => look(false), [hit.id]);
   return (viewer) => {

@@ -1,5 +1,5 @@
 /** The page: header, question, what was found, context. */
-import { start } from './actions.js';
+import { followLinks, start } from './actions.js';
 import { About } from './about.js';
 import { AskPanel } from './ask_panel.js';
 import { DropAnywhere } from './ask_picture.js';
@@ -70,6 +70,7 @@ function Page() {
   const compare = useStore((state) => state.compare);
   const hasContext = useStore((state) => state.context !== null);
   useEffect(listenToKeys, []);
+  useEffect(followLinks, []);
   if (isLocked) return html`<${Login} />`;
   const Open = compare ? Compare : DIALOGS[dialog];
   return html`<a class="skip" href="#found" onClick=${skip}>To what was found</a><${Header} />

@@ -56,7 +56,7 @@ function Legend({ column, choose }) {
     .sort((a, b) => b.count - a.count);
   const shown = isAll ? order : order.slice(0, SHOWN);
   return html`<div class="legend">
-    <h3>${column.name.replaceAll('_', ' ')}</h3>
+    <h3>${columnName(column.name)}</h3>
     <ul>
       ${shown.map(
         ({ name, code, count }) =>

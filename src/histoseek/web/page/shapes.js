@@ -28,7 +28,7 @@ export function outlines(viewer) {
     const image = viewer.world.getItemAt(0);
     svg.replaceChildren(...(image ? shapes.flatMap((shape) => drawn(shape, image)) : []));
   };
-  const events = ['update-viewport', 'resize', 'open'];
+  const events = ['update-viewport', 'viewport-change', 'animation', 'animation-finish', 'resize', 'open'];
   events.forEach((event) => viewer.addHandler(event, draw));
   return {
     show(next) {
