@@ -23,6 +23,8 @@ pytest.importorskip("pymilvus", reason="the cluster extra is not installed")
 from histoseek.stores import milvus_index
 from histoseek.stores.milvus import MilvusAddress, MilvusStore
 
+pytestmark = pytest.mark.xdist_group("milvus")  # names of collections are those of one worker
+
 DIM = 16
 N_ITEMS = 2000
 ODD = ["it's", 'say "x"', "back\\slash", "new\nline", "µm 𝄞", " space ", "%", "id", "-", "NULL"]

@@ -16,6 +16,8 @@ from histoseek.items.filters import parse_filter
 from histoseek.stores.milvus_codes import MAX_COLUMNS, NOT_A_NUMBER, UNKNOWN, quoted, real_codes, real_values
 from histoseek.stores.milvus_filter import FALSE, TRUE, milvus_filter
 
+pytestmark = pytest.mark.xdist_group("milvus")  # names of collections are those of one worker
+
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
