@@ -22,8 +22,6 @@ from tests.conftest import TinyEncoder, write_archive
 
 pytest.importorskip("pymilvus", reason="the cluster extra is not installed")
 
-pytestmark = pytest.mark.xdist_group("milvus")  # names of collections are those of one worker
-
 
 SERVER = pytest.param("server", marks=pytest.mark.slow)
 
