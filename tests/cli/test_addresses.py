@@ -65,6 +65,6 @@ def test_a_library_call_is_refused_too(archive: Manifest, tiny: TinyEncoder, tmp
         pass
 
 
-@pytest.mark.parametrize("name", ["x.index", "/tmp/x", "C:/data/x", "a:b/x", "x.index/s3:/y", ""])
+@pytest.mark.parametrize("name", ["x.index", "/data/x", "C:/data/x", "a:b/x", "x.index/s3:/y", ""])
 def test_a_path_is_none(name: str) -> None:
     assert local_path(name) == Path(name)

@@ -16,8 +16,6 @@ from histoseek.items import Item, Manifest
 pytest.importorskip("torch")
 from tests.encoders import tiny_models
 
-pytestmark = pytest.mark.xdist_group("encoder folder")  # one worker makes what they share
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:

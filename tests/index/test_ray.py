@@ -29,8 +29,6 @@ from histoseek.stores.sums import VECTOR_SUM
 from tests.index.ray_nodes import ENVIRONMENT, Cluster, two_nodes
 from tests.stores.s3_server import S3, s3
 
-pytestmark = pytest.mark.xdist_group("ray")  # one worker makes what they share
-
 __all__ = ["s3"]
 
 needs_ray = pytest.mark.skipif(

@@ -25,8 +25,6 @@ from histoseek.index.wholes import wholes_of
 from histoseek.items import Box
 from histoseek.phantom import write_slide, write_slides
 
-pytestmark = pytest.mark.xdist_group("slides")  # one worker makes what they share
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,8 +11,6 @@ from histoseek.errors import DamagedError
 from histoseek.stores import VECTOR, LanceStore
 from histoseek.stores.fast import FastCopy
 
-pytestmark = pytest.mark.xdist_group("codes")  # one worker makes what they share
-
 N, DIM = 20_000, 32
 
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import itertools
 import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,6 @@ EXTRAS = [
     pa.field('quo"te', pa.date32()),
     pa.field("count", pa.int8()),
 ]
-numbers = itertools.count()
 
 
 def schema_of(*extras: pa.Field, dim: int = DIM) -> pa.Schema:
@@ -70,7 +69,7 @@ def fresh(place: str) -> Iterator[Callable[..., MilvusStore]]:
     made: list[MilvusStore] = []
 
     def make(schema: pa.Schema | None = None) -> MilvusStore:
-        address = MilvusAddress.parse(f"{place}/fresh_{next(numbers)}")
+        address = MilvusAddress.parse(f"{place}/fresh_{uuid4().hex}")
         made.append(MilvusStore.create(address, schema or schema_of()))
         return made[-1]
 
@@ -90,7 +89,7 @@ def vectors() -> NDArray[np.float32]:
 @pytest.fixture(scope="module")
 def filled(place: str, vectors: NDArray[np.float32]) -> Iterator[MilvusStore]:
     """Two thousand items of fifty patients, which no test changes."""
-    store = MilvusStore.create(MilvusAddress.parse(f"{place}/filled"), schema_of())
+    store = MilvusStore.create(MilvusAddress.parse(f"{place}/filled_{uuid4().hex}"), schema_of())
     rows = range(N_ITEMS)
     table = table_of(
         schema_of(),

@@ -4,6 +4,7 @@ import math
 import operator
 from collections.abc import Iterator
 from datetime import date, timedelta
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -154,7 +155,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     server = request.param == "server"
     place = request.getfixturevalue("milvus_server") if server else f"milvus-lite://{tmp_path_factory.mktemp('x')}/x.db"
     whole = pa.schema([*SCHEMA, pa.field("vector", pa.list_(pa.float32(), 2))])
-    filled = MilvusStore.create(MilvusAddress.parse(f"{place}/filtered"), whole)
+    filled = MilvusStore.create(MilvusAddress.parse(f"{place}/filtered_{uuid4().hex}"), whole)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 0.0] * N_ROWS, pa.float32()), 2)
     filled.add(table().append_column(whole.field("vector"), vectors))
     yield filled
