@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,44 @@ def test_sessions_end_after_idle_hours_and_the_oldest_make_room() -> None:
     few = Sessions(most=2)
     texts = [few.open("k-1")[0] for _ in range(3)]
     assert [few.find(text) is not None for text in texts] == [False, True, True]
+
+
+def test_keys_that_are_made_at_the_same_time_are_all_kept(keys: Path) -> None:
+    made: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: made.extend(add_key(keys, "read")[1].id for _ in range(5))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(key.id for key in read_keys(keys)) == sorted(made) and len(made) == 40
+    gone = threading.Thread(target=remove_key, args=(keys, made[0]))
+    gone.start()
+    _, new = add_key(keys, "write")
+    gone.join()
+    assert {key.id for key in read_keys(keys)} == {*made[1:], new.id}
+
+
+def test_a_key_file_is_never_open_to_others(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        seen.append(self.stat().st_mode & 0o777)
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    _, key = add_key(keys, "read")
+    add_key(keys, "read")
+    remove_key(keys, key.id)
+    assert seen == [0o600] * 3 and keys.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_file_that_somebody_else_is_changing_is_a_sentence(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from histoseek.web import keys as room
+
+    add_key(keys, "read")
+    monkeypatch.setattr(room, "LOCK_S", 0.05)
+    with room._alone(keys), pytest.raises(InputError, match="somebody else"):
+        add_key(keys, "read")
