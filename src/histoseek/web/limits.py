@@ -108,7 +108,7 @@ class Crowd:
 
 
 class Rates:
-    """Holds each client to its rates: one for questions, exports and uploads, another for everything else."""
+    """Holds each client to its rates: one for questions, exports, uploads and sessions, another for all else."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app = app
@@ -118,7 +118,7 @@ class Rates:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http" and scope["path"] not in HEALTH:
-            is_asking = scope["method"] == "POST" and scope["path"] != SESSION
+            is_asking = scope["method"] == "POST"  # opening a session too
             (self._asks if is_asking else self._looks).take(scope["state"]["client"].name)
         await self.app(scope, receive, send)
 
