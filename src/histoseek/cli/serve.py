@@ -21,7 +21,9 @@ def serve(
     host: Annotated[
         str, typer.Option(help="The address to listen on; any but loopback needs --api-key-file.")
     ] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="The port; 8000 or the next free one unless stated.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="The port; 8000 or the next free one unless stated.")
+    ] = None,
     api_key_file: Annotated[Path | None, typer.Option(help="Let in only those with a key of this file.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="A report of histoseek evaluate on this index: how far votes can be trusted.")

@@ -19,7 +19,7 @@ from histoseek.web.headers import ANYWHERE
 from histoseek.web.map_making import MapMaking
 from histoseek.web.settings import Settings, check_host
 
-FIRST_PORT, PORTS_TRIED = 8000, 50
+FIRST_PORT, PORTS_TRIED, MOST_PORT = 8000, 50, 65_535
 GRACE_S = 20
 """How long work in hand may go on once the server is told to stop."""
 
@@ -65,11 +65,13 @@ def listen(host: str, port: int | None) -> Listening:
     """Open a port: the one asked for, else 8000 or the next that is free.
 
     Raises:
-        InputError: it is taken, or the address is not this machine's.
+        InputError: it is taken, or there is no such port, or the address is not this machine's.
     """
     tried = [port] if port is not None else list(range(FIRST_PORT, FIRST_PORT + PORTS_TRIED))
     for one in tried:
         try:
+    if port is not None and not 0 <= port <= MOST_PORT:
+        raise InputError(f"--port {port} is no port; choose one between 0 (any free one) and {MOST_PORT}")
             family, _, _, _, address = socket.getaddrinfo(host, one, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
                 0
             ]
