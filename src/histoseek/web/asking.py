@@ -15,6 +15,7 @@ from histoseek.imaging.quality import why_blank
 from histoseek.index import Hit, picture_of_region
 from histoseek.items import Item
 from histoseek.web.archive import Answer, Archive, digest_of
+from histoseek.web.bodies import QuestionBody, json_body
 from histoseek.web.columns import shown_value
 from histoseek.web.schemas import (
     ID,
@@ -50,8 +51,8 @@ def router(archive: Archive) -> APIRouter:
         """What the archive holds, and how it can be asked."""
         return index_out(archive)
 
-    @routes.post("/search")
-    def search(asked: Question) -> SearchOut:
+    @routes.post("/search", openapi_extra=json_body(Question))
+    def search(asked: QuestionBody) -> SearchOut:
         """Find what looks like some examples."""
         since = time.perf_counter()
         answer = archive.answer(asked)

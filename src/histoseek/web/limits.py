@@ -24,6 +24,7 @@ ENVELOPE_BYTES = 64 * 1024
 """What a multipart upload may have around its picture."""
 
 UPLOAD = "/api/v1/search/image"
+BATCH = "/api/v1/search/batch"
 SESSION = "/api/v1/session"
 HEALTH = ("/healthz", "/readyz", "/api/v1/healthz", "/api/v1/readyz")
 
@@ -134,19 +135,19 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = self._limits.upload_bytes + ENVELOPE_BYTES if scope["path"] == UPLOAD else self._limits.body_bytes
+        most, seconds = self._of.get(scope["path"], (self._limits.body_bytes, self._limits.receive_s))
         stated = Headers(scope=scope).get("content-length", "0")
         if not stated.isascii() or not stated.isdecimal() or int(stated[:20]) > most:
             raise TooLarge(_too_large(most))
-        await self.app(scope, _counted(receive, most, self._limits.receive_s), send)
+        await self.app(scope, _counted(receive, most, seconds), send)
 
 
 def _counted(receive: Receive, most: int, seconds: float) -> Receive:
     n_bytes, is_whole = 0, False
-    deadline = time.monotonic() + seconds
+    deadline: float | None = None  # counted from when the body is first waited for
 
     async def counted() -> Message:
-        nonlocal n_bytes, is_whole
+        nonlocal n_bytes, is_whole, deadline
         if is_whole:  # from here on only the client's leaving is waited for
             return await receive()
         try:
@@ -163,4 +164,11 @@ def _counted(receive: Receive, most: int, seconds: float) -> Receive:
 
 
 def _too_large(most: int) -> str:
-    return f"the request is larger than {most / 1024**2:.3g} MB, which is the limit here"
+    size = f"{most / 1024**2:.3g} MB" if most >= 1024**2 else f"{most / 1024:.3g} kB"
+    return f"the request is larger than {size}, which is the limit here"
+        self._of = {  # bytes and seconds of the routes that take more or less than others
+            UPLOAD: (limits.upload_bytes + ENVELOPE_BYTES, limits.receive_s),
+            BATCH: (limits.batch_bytes, limits.receive_s),
+            SESSION: (limits.key_bytes, limits.key_receive_s),
+        }
+        deadline = time.monotonic() + seconds if deadline is None else deadline

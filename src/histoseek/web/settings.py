@@ -22,7 +22,9 @@ class Limits:
 
     upload_bytes: int = 20 * MEBIBYTE
     upload_pixels: int = 50_000_000
-    body_bytes: int = 4 * MEBIBYTE
+    batch_bytes: int = 4 * MEBIBYTE
+    body_bytes: int = MEBIBYTE
+    key_bytes: int = 4096
     receive_s: float = 60.0
     decode_s: float = 20.0
     decode_bytes: int = 1536 * MEBIBYTE
