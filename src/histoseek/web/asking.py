@@ -167,7 +167,7 @@ def _blank_regions(archive: Archive, asked: Question) -> list[str]:
         if not isinstance(one, RegionExample) or one.weight < 0:
             continue
         with suppress(HistoseekError):  # the search itself has told what is wrong with the region
-            picture, _ = picture_of_region(*archive.region(one.region), LOOKED_AT_PX)
+            picture, _ = picture_of_region(*archive.region(one.region), LOOKED_AT_PX, archive.readers)
             blank = why_blank(np.asarray(picture))
             if blank is not None:
                 warnings.append(f"This region looks blank: {blank}.")
