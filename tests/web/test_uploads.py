@@ -295,7 +295,7 @@ def test_other_bodies_have_their_own_limit(opened: Opened) -> None:
 
 
 def test_more_uploads_than_may_wait_are_refused(opened: Opened) -> None:
-    client = opened(limits=Limits(encoding_waits=0))
+    client = opened(limits=Limits(encoding_waits=0, uploads_at_once=1))
     data, statuses = encoded("PNG", (1500, 1500)), []
 
     def ask() -> None:

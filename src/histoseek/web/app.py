@@ -146,7 +146,7 @@ def _around(parts: Parts) -> list[Middleware]:
         Middleware(Faults),
         Middleware(Hosts, allowed=own_names(settings.host, settings.allow_hosts)),
         Middleware(Crowd, limits=limits),
-        Middleware(Guard, doorkeeper=parts.doorkeeper),
+        Middleware(Guard, doorkeeper=parts.doorkeeper),  # tells who asks, by which all that follows goes
         Middleware(Rates, limits=limits),
         Middleware(BodyLimit, limits=limits),
     ]

@@ -207,6 +207,10 @@ class Archive:
         entries = [self._entry(index, *told) for told in self._catalogue(index).slides]
         return sorted((entry for entry in entries if entry.path.exists()), key=lambda entry: entry.name)
 
+    def labels(self) -> dict[str, list[str]]:
+        """The labels of the items of every file now, by the path that items name it by."""
+        return self._catalogue(self.now()).labels
+
     def slide_name(self, item: Item) -> str:
         """What the slide of an item is called; where no slide is known, its picture stands for it."""
         return self._names.slide(item.slide if item.slide is not None else item.path)
@@ -248,11 +252,11 @@ class Archive:
     def vector(self, asked: SearchIn) -> NDArray[np.float32]:
         """The unit vector `[D]` of a question; raises as `answer` does."""
         index = self.now()
+        Budget().spend(cost_of(self, asked))
         vector = self._vector(index, self.examples(asked.examples))
         self._note(index, asked, vector)
         return vector
 
-        Budget().spend(cost_of(self, asked))
     def answer(
         self,
         asked: SearchIn,
@@ -269,11 +273,11 @@ class Archive:
             Problem: what is asked is not there, or cannot be answered.
         """
         index = self.now()
+        (budget or Budget()).spend(cost_of(self, asked))
         examples = [*self.examples(asked.examples), *([picture] if picture is not None else [])]
         rules = self.rules(asked)
         sent = [one.file for one in asked.examples if isinstance(one, VectorExample)]
         held = [group for one in {*sent, digest} - {None} for group in self._groups_of_file(index, str(one))]
-        (budget or Budget()).spend(cost_of(self, asked))
         if held and asked.exclude_group:
             rules["where"] = _without_groups(rules.get("where"), held)
         vector = self._vector(index, examples)

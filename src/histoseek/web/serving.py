@@ -18,6 +18,7 @@ from histoseek.web.app import create_app
 from histoseek.web.headers import ANYWHERE
 from histoseek.web.map_making import MapMaking
 from histoseek.web.settings import Settings, check_host
+from histoseek.web.wire import Connection
 
 FIRST_PORT, PORTS_TRIED, MOST_PORT = 8000, 50, 65_535
 GRACE_S = 20
@@ -45,6 +46,8 @@ def serve(index: Index, settings: Settings, started: Callable[[str], None]) -> N
     listening = listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
+        http=Connection,
+        proxy_headers=False,  # the application itself believes those that it is told to
         log_level="warning",
         access_log=False,  # paths hold ids and belong into the audit log alone
         server_header=False,

@@ -15,9 +15,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Limits:
     """What one server takes at once, and one client in a while.
 
-    A client is a key, or an address where no key is needed. `asks_per_s` and `asks_at_once` count questions, exports
-    and uploads (a token bucket: so many at once, then so many a second); `looks_per_s` and `looks_at_once` everything
-    else, tiles above all. One piece of work of the encoder runs at a time, and `encoding_waits` others may wait.
+    A client is a key, or an address where no key is needed. `asks_per_s` and `asks_at_once` count questions, exports,
+    uploads and new sessions (a token bucket: so many at once, then so many a second); `looks_per_s` and `looks_at_once`
+    everything else, tiles above all. Requests in flight with a key, and those of all strangers, are `at_once` each, of
+    one stranger's address `strangers_at_once`. One piece of work of the encoder runs at a time, and `encoding_waits`
+    others may wait. `uploads_at_once` are received, decoded and searched with together, and as many as for the encoder
+    wait before they are received.
     """
 
     upload_bytes: int = 20 * MEBIBYTE
@@ -37,7 +40,9 @@ class Limits:
     at_once: int = 256
     encoding_waits: int = 16
     batch_lines: int = 256
+    strangers_at_once: int = 64
 
+    uploads_at_once: int = 3
 
 @dataclass(frozen=True)
 class Settings:
