@@ -34,6 +34,9 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Answer to this host name too, as behind a proxy. May be repeated.")
     ] = None,
+    trust_proxy: Annotated[
+        list[str] | None, typer.Option(help="Believe X-Forwarded-For and -Proto of this address. May be repeated.")
+    ] = None,
     audit_log: Annotated[
         Path | None, typer.Option(help="Where the audit log is written; beside the index unless stated.")
     ] = None,
@@ -57,6 +60,7 @@ def serve(
         report=report,
         keep_names=keep_names,
         allow_hosts=tuple(allow_host or ()),
+        trust_proxies=tuple(trust_proxy or ()),
         audit_log=audit_log,
         metrics=metrics,
         draw_map=not no_map,

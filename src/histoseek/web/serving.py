@@ -70,11 +70,11 @@ def listen(host: str, port: int | None) -> Listening:
     Raises:
         InputError: it is taken, or there is no such port, or the address is not this machine's.
     """
+    if port is not None and not 0 <= port <= MOST_PORT:
+        raise InputError(f"--port {port} is no port; choose one between 0 (any free one) and {MOST_PORT}")
     tried = [port] if port is not None else list(range(FIRST_PORT, FIRST_PORT + PORTS_TRIED))
     for one in tried:
         try:
-    if port is not None and not 0 <= port <= MOST_PORT:
-        raise InputError(f"--port {port} is no port; choose one between 0 (any free one) and {MOST_PORT}")
             family, _, _, _, address = socket.getaddrinfo(host, one, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
                 0
             ]
