@@ -48,6 +48,7 @@ def test_raster_puts_scores_at_their_place_and_averages_overlaps() -> None:
     wanted = np.full((10, 20), np.nan)
     wanted[:4, :2], wanted[:4, 2:4], wanted[:4, 4:6], wanted[8:, 16:] = 0.2, 0.4, 0.6, -1.0
     np.testing.assert_allclose(values, wanted, rtol=1e-6)
+    assert values.dtype == np.float32  # a slide may have 16 million cells
 
 
 def test_tiles_smaller_than_a_cell_are_seen() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
+from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 
 from histoseek.cli import app as command_line
 from histoseek.errors import DamagedError, StorageError
+from histoseek.web import audit
 from histoseek.web.audit import FIRST, AuditLog, verify_audit
 from histoseek.web.keys import add_key
 from tests.web.conftest import Opened, app_of, id_of
@@ -103,6 +106,66 @@ def test_a_torn_line_is_told_and_cut_off_at_the_next_start(log: AuditLog) -> Non
     AuditLog(log.path).add({"action": "search"})
     assert verify_audit(log.path).n_lines == 7
     assert lines_of(log.path)[5]["action"] == "recovered" and lines_of(log.path)[5]["torn_bytes"] == 19
+
+
+def test_a_log_that_is_put_aside_goes_on_in_a_new_file(log: AuditLog, tmp_path: Path) -> None:
+    other = AuditLog(log.path)
+    other.add({"action": "search"})  # which the first one has not seen yet
+    log.path.rename(tmp_path / "old.jsonl")
+    log.add({"action": "search"})
+    other.add({"action": "heat"})
+    old, new = verify_audit(tmp_path / "old.jsonl"), verify_audit(log.path)
+    lines = lines_of(log.path)
+    assert old.n_lines == 6 and new.n_lines == 3
+    assert [line["action"] for line in lines] == ["continued", "search", "heat"]
+    assert lines[0]["after"] == {"n": 6, "hash": old.head}
+    log.path.unlink()  # one that is gone is told in the same way
+    other.add({"action": "search"})
+    assert lines_of(log.path)[0]["after"] == {"n": 3, "hash": new.head}
+    assert log.path.stat().st_mode & 0o077 == 0
+
+
+def test_lines_that_go_while_the_server_runs_are_told_in_the_next_one(log: AuditLog) -> None:
+    whole = log.path.read_bytes()
+    head = verify_audit(log.path).head
+    for left in (whole[: whole.index(b"\n", len(whole) // 2) + 1], b""):
+        log.path.write_bytes(left)
+        log.add({"action": "search"})
+        verify_audit(log.path)
+        told = lines_of(log.path)[-2]
+        assert told["action"] == "shortened" and told["after"]["hash"] == head
+        head = lines_of(log.path)[-1]["hash"]
+
+
+def test_a_log_is_put_aside_while_many_write(log: AuditLog, tmp_path: Path) -> None:
+    threads = [threading.Thread(target=lambda: [log.add({"action": "x"}) for _ in range(30)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(3):
+        log.path.rename(tmp_path / f"old-{number}.jsonl")
+        log.add({"action": "x"})
+    for thread in threads:
+        thread.join()
+    parts = [*(tmp_path / f"old-{number}.jsonl" for number in range(3)), log.path]
+    assert sum(verify_audit(part).n_lines for part in parts) == 5 + 3 + 120 + 3  # three lines tell of the change
+    for before, after in pairwise(parts):
+        assert lines_of(after)[0]["after"]["hash"] == verify_audit(before).head
+
+
+def test_lines_of_large_answers_stay_short(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "MOST_IDS", 5)
+    log = app_of(client).state.parts.log
+    item = id_of(client)
+    asked = {"examples": [{"item": item}], "k": 20, "per_slide": None}
+    hits = [hit["id"] for hit in client.post("/api/v1/search", json=asked).json()["hits"]]
+    client.post("/api/v1/search/batch", content="\n".join([json.dumps(asked)] * 3))
+    one, many = lines_of(log.path)
+    digest = sha256(",".join(hits).encode()).hexdigest()
+    assert one["ids"] == [item] and one["shown"] == hits[:4]
+    assert one["shown_in_all"] == {"n": len(hits), "sha256": digest}
+    assert [len(part["shown"]) for part in many["questions"]] == [4, 0, 0]
+    assert all(part["shown_in_all"]["sha256"] == digest for part in many["questions"])
+    assert verify_audit(log.path).n_lines == 2
 
 
 def test_a_full_disk_takes_no_line_and_no_answer(

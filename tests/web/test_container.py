@@ -40,3 +40,9 @@ def test_no_port_is_open_to_other_machines_and_milvus_asks_for_a_password() -> N
 def test_the_page_in_a_container_wants_keys() -> None:
     for command in (compose("compose.yaml", "histoseek")["command"], (HOME / "Dockerfile").read_text(encoding="utf-8")):
         assert any("--api-key-file" in str(part) for part in ([command] if isinstance(command, str) else command))
+
+
+def test_the_page_in_a_container_believes_its_proxy_and_no_other_network() -> None:
+    words = [str(word) for word in compose("compose.yaml", "histoseek")["command"]]
+    trusted = [word.partition("=")[2] for word in words if word.startswith("--trust-proxy")]
+    assert trusted == ["${HISTOSEEK_PROXY:-172.16.0.0/12}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,85 @@ def test_sessions_end_after_idle_hours_and_the_oldest_make_room() -> None:
     sessions = Sessions(idle_s=0.0)
     text, _ = sessions.open("k-1")
     assert sessions.find(text) is None
-    few = Sessions(most=2)
-    texts = [few.open("k-1")[0] for _ in range(3)]
-    assert [few.find(text) is not None for text in texts] == [False, True, True]
+    for few, key in ((Sessions(most=2), None), (Sessions(most_of_a_key=2), "k-1")):
+        texts = [few.open(key)[0] for _ in range(3)]
+        assert [few.find(text) is not None for text in texts] == [False, True, True]
+
+
+def test_one_key_ends_no_session_of_another() -> None:
+    sessions = Sessions()
+    text, _ = sessions.open("k-1")
+    for _ in range(200):
+        sessions.open("k-2")
+    assert sessions.find(text) is not None and len(sessions._held) == 21
+
+
+def test_sessions_are_opened_no_faster_than_questions_are_asked(opened: Opened, keys: Path) -> None:
+    key, _ = add_key(keys, "read")
+    client = opened(api_key_file=keys, limits=Limits(asks_at_once=3, asks_per_s=0.01))
+    answers = [client.post("/api/v1/session", json={"key": key}, headers={"Cookie": ""}) for _ in range(5)]
+    assert 429 in [answer.status_code for answer in answers]
+
+
+def test_keys_that_are_made_at_the_same_time_are_all_kept(keys: Path) -> None:
+    made: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: made.extend(add_key(keys, "read")[1].id for _ in range(5))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(key.id for key in read_keys(keys)) == sorted(made) and len(made) == 40
+    gone = threading.Thread(target=remove_key, args=(keys, made[0]))
+    gone.start()
+    _, new = add_key(keys, "write")
+    gone.join()
+    assert {key.id for key in read_keys(keys)} == {*made[1:], new.id}
+
+
+def test_a_key_file_is_never_open_to_others(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        seen.append(self.stat().st_mode & 0o777)
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    _, key = add_key(keys, "read")
+    add_key(keys, "read")
+    remove_key(keys, key.id)
+    assert seen == [0o600] * 3 and keys.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_file_that_somebody_else_is_changing_is_a_sentence(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from histoseek.web import keys as room
+
+    add_key(keys, "read")
+    monkeypatch.setattr(room, "LOCK_S", 0.05)
+    with room._alone(keys), pytest.raises(InputError, match="somebody else"):
+        add_key(keys, "read")
+
+
+def test_a_right_key_is_let_in_whatever_came_from_its_address(opened: Opened, keys: Path) -> None:
+    key, _ = add_key(keys, "read")
+    client = opened(api_key_file=keys, limits=Limits(failures_at_once=3, failures_per_s=0.001))
+    wrong = [client.get("/api/v1/index", headers=bearer(f"guess {nth}")).status_code for nth in range(6)]
+    assert wrong == [401, 401, 401, 429, 429, 429]
+    assert client.get("/api/v1/index", headers=bearer(key)).status_code == 200
+    assert client.post("/api/v1/session", json={"key": key}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "other", ['theme={"dark": true}', "a=b=c", "über=ü", "name with spaces=1", '"', "=;=", "x[y]=1"]
+)
+def test_cookies_of_other_applications_end_no_session(opened: Opened, keys: Path, other: str) -> None:
+    key, _ = add_key(keys, "read")
+    client = opened(api_key_file=keys)
+    client.post("/api/v1/session", json={"key": key})
+    own = f"histoseek-8000={client.cookies['histoseek-8000']}"
+    client.cookies.clear()
+    for sent in (f"{other}; {own}", f"{own}; {other}"):
+        answer = client.get("/api/v1/index", headers={"Cookie": sent.encode("utf-8")})
+        assert answer.status_code == 200, sent

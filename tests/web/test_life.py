@@ -143,6 +143,14 @@ def test_the_next_free_port_is_taken_and_a_taken_one_is_a_sentence() -> None:
         one.sockets[0].close()
 
 
+def test_a_port_that_is_none_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for port in (70_000, 65_536, -1):
+        with pytest.raises(InputError, match="is no port"):
+            listen("127.0.0.1", port)
+        code, told = failed(capsys, folder, "--port", str(port))
+        assert code == 2 and "65535" in told
+
+
 def test_a_missing_extra_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError(\"No module named 'fastapi'\", name='fastapi')")
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}

@@ -14,6 +14,7 @@ import histoseek as hs
 from histoseek.index import Removal
 from histoseek.index.layout import has_layout, make_layout
 from histoseek.web import create_app, map_columns
+from histoseek.web import map as map_room
 from histoseek.web.archive import Archive
 from histoseek.web.map_columns import NO_VALUE
 from histoseek.web.map_making import MapMaking
@@ -90,6 +91,18 @@ def test_colours_are_the_values_of_the_column(client: TestClient, index: hs.Inde
     names, codes = codes_of(client, "nth")
     assert [names[code] for code in codes] == [str(item.extra["nth"]) for item in items]
     assert [int(name) for name in names] == sorted(int(name) for name in names)
+
+
+def test_a_column_is_worked_out_once_a_version(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out: list[str] = []
+    real = map_room.colour_codes
+    monkeypatch.setattr(map_room, "colour_codes", lambda *given: worked_out.append(given[2]) or real(*given))
+    first = codes_of(client, "stain")
+    for _ in range(3):
+        again = codes_of(client, "stain")
+        assert again[0] == first[0] and np.array_equal(again[1], first[1])
+    assert len(worked_out) <= 1
+    assert archive_of(client).labels() is archive_of(client).labels()
 
 
 def test_slides_and_patients_come_by_their_pseudonyms(client: TestClient, index: hs.Index) -> None:

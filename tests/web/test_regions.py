@@ -11,8 +11,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import histoseek as hs
+from histoseek.index import region as region_room
 from histoseek.items import Box
 from histoseek.phantom import draw_field, make_patient, write_slide
+from histoseek.web import budget
 from tests.web.conftest import Opened, app_of
 
 SIZE = (1024, 768)
@@ -75,6 +77,31 @@ def test_a_polygon_that_is_the_box_finds_the_same(client: TestClient) -> None:
     corners = [[128, 256], [384, 256], [384, 512], [128, 512]]
     shape = asked(client, {"slide": slide, "polygon": corners}, k=5).json()
     assert [hit["id"] for hit in shape["hits"]] == [hit["id"] for hit in box["hits"]]
+
+
+def test_slides_are_kept_open_between_questions(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from histoseek.imaging import opening
+
+    opens: list[Path] = []
+    real = opening.open_pixels
+    monkeypatch.setattr(opening, "open_pixels", lambda path: opens.append(Path(path)) or real(path))
+    monkeypatch.setattr(region_room, "open_pixels", lambda path: pytest.fail("a slide was opened for one question"))
+    for exclude in (True, False):
+        boxes = [{"slide": slide_of(client, 1), "x": x, "y": 0, "width": 100, "height": 100} for x in (0, 200, 300)]
+        examples = [{"region": box} for box in boxes]
+        answer = client.post("/api/v1/search", json={"examples": examples, "exclude_group": exclude})
+        assert answer.status_code == 200, answer.text
+    assert [path.name for path in opens] == ["Doe_1.tif"]
+
+
+def test_regions_of_one_question_are_counted_together(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "A_QUESTION", 20)
+    box = {"slide": slide_of(client, 1), "x": 0, "y": 0, "width": 100, "height": 100}
+    one = {"examples": [{"region": box, "weight": 1 + nth / 10} for nth in range(10)]}
+    assert client.post("/api/v1/search", json=one).status_code == 200  # the same region is embedded once
+    many = {"examples": [{"region": {**box, "x": 10 * nth}} for nth in range(10)]}
+    refused = client.post("/api/v1/search", json=many)
+    assert refused.status_code == 422 and "fewer or smaller" in refused.json()["detail"]
 
 
 def test_bare_glass_is_said_to_be_blank(client: TestClient) -> None:

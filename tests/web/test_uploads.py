@@ -287,7 +287,7 @@ def test_larger_uploads_are_refused_by_their_stated_and_by_their_true_length(ope
 
 
 def test_other_bodies_have_their_own_limit(opened: Opened) -> None:
-    client = opened(limits=Limits(body_bytes=2000))
+    client = opened(limits=Limits(body_bytes=2000, batch_bytes=2000, key_bytes=2000))
     long = {"examples": [{"vector": [0.123456789] * 32}] * 60}
     assert client.post("/api/v1/search", json=long).status_code == 413
     assert client.post("/api/v1/search/batch", content=b"x" * 3000).status_code == 413
@@ -295,7 +295,7 @@ def test_other_bodies_have_their_own_limit(opened: Opened) -> None:
 
 
 def test_more_uploads_than_may_wait_are_refused(opened: Opened) -> None:
-    client = opened(limits=Limits(encoding_waits=0))
+    client = opened(limits=Limits(encoding_waits=0, uploads_at_once=1))
     data, statuses = encoded("PNG", (1500, 1500)), []
 
     def ask() -> None:

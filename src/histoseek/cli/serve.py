@@ -21,7 +21,9 @@ def serve(
     host: Annotated[
         str, typer.Option(help="The address to listen on; any but loopback needs --api-key-file.")
     ] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="The port; 8000 or the next free one unless stated.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="The port; 8000 or the next free one unless stated.")
+    ] = None,
     api_key_file: Annotated[Path | None, typer.Option(help="Let in only those with a key of this file.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="A report of histoseek evaluate on this index: how far votes can be trusted.")
@@ -31,6 +33,9 @@ def serve(
     ] = False,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Answer to this host name too, as behind a proxy. May be repeated.")
+    ] = None,
+    trust_proxy: Annotated[
+        list[str] | None, typer.Option(help="Believe X-Forwarded-For and -Proto of this address. May be repeated.")
     ] = None,
     audit_log: Annotated[
         Path | None, typer.Option(help="Where the audit log is written; beside the index unless stated.")
@@ -55,6 +60,7 @@ def serve(
         report=report,
         keep_names=keep_names,
         allow_hosts=tuple(allow_host or ()),
+        trust_proxies=tuple(trust_proxy or ()),
         audit_log=audit_log,
         metrics=metrics,
         draw_map=not no_map,

@@ -104,20 +104,22 @@ def write_overlay(heat: HeatMap, path: str | Path) -> None:
             kind = {"subfiletype": 1}
 
 
-def rasterised(heat: HeatMap, size: tuple[float, float], out: tuple[int, int]) -> NDArray[np.float64]:
+def rasterised(heat: HeatMap, size: tuple[float, float], out: tuple[int, int]) -> NDArray[np.float32]:
     """Scores on a grid `[h, w]` of `out` (width, height) cells over `size` (width, height) in level-0 pixels.
 
     Where tiles overlap they are averaged; where there is none it is NaN.
     """
-    total = np.zeros((out[1], out[0]))
-    count = np.zeros((out[1], out[0]))
+    total = np.zeros((out[1], out[0]), dtype=np.float32)
+    count = np.zeros((out[1], out[0]), dtype=np.uint16)
     scale = (out[0] / size[0], out[1] / size[1])
     for (x, y, width, height), score in zip(heat.boxes.tolist(), heat.scores.tolist(), strict=True):
         left, top = round(x * scale[0]), round(y * scale[1])
         right, bottom = max(left + 1, round((x + width) * scale[0])), max(top + 1, round((y + height) * scale[1]))
         total[top:bottom, left:right] += score
         count[top:bottom, left:right] += 1
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    total[count == 0] = np.nan
+    np.maximum(count, 1, out=count)
+    return np.divide(total, count, out=total, casting="same_kind")
 
 
 def score_range(scores: NDArray[np.float32]) -> tuple[float, float]:
@@ -126,7 +128,7 @@ def score_range(scores: NDArray[np.float32]) -> tuple[float, float]:
     return (low, high) if high - low > 1e-6 else (low - 0.5e-3, low + 0.5e-3)
 
 
-def coloured(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+def coloured(values: NDArray[np.floating[Any]], low: float, high: float) -> NDArray[np.float64]:
     """Colours `[h, w, 3]` of values `[h, w]`; NaN gets the first one."""
     share = np.nan_to_num(np.clip((values - low) / (high - low), 0, 1))
     places = np.linspace(0, 1, len(_STOPS))

@@ -40,9 +40,13 @@ class HeatGrid:
         out = (int(np.ceil(size[0] / cell)), int(np.ceil(size[1] / cell)))
         values = rasterised(heat, (out[0] * cell, out[1] * cell), out)
         low, high = score_range(heat.scores)
-        share = np.nan_to_num(np.clip((values - low) / (high - low), 0, 1))
-        numbers = np.where(np.isnan(values), 0, 1 + np.round(share * (_N_COLOURS - 1)))
-        return cls(size, cell, numbers.astype(np.uint8), low, high)
+        values -= low  # in place from here on: there may be 16 million cells
+        values *= (_N_COLOURS - 1) / (high - low)
+        np.clip(values, 0, _N_COLOURS - 1, out=values)
+        np.round(values, out=values)
+        values += 1
+        np.nan_to_num(values, copy=False, nan=0)
+        return cls(size, cell, values.astype(np.uint8), low, high)
 
     def tile(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
         """The map's part of a Deep Zoom tile, RGBA `[h, w, 4]`, opaque where there are tiles and else transparent.

@@ -18,7 +18,7 @@ from histoseek.index.declared import MARK
 from histoseek.index.embedding import embed_box, embed_shape
 from histoseek.index.origins import overlapping
 from histoseek.index.query import Example
-from histoseek.index.region import open_region, region_of
+from histoseek.index.region import Region, open_region, region_of
 
 if TYPE_CHECKING:
     from histoseek.index.index import Index
@@ -28,12 +28,22 @@ Vector = NDArray[np.float32]
 
 def query_vector(index: Index, examples: Sequence[Example]) -> Vector:
     """The unit vector `[D]` of a query: its examples, weighed and added; `InputError` when they cancel each other."""
-    weighed = np.stack([one.weight * embed_example(index, one) for one in examples])
+    known: dict[Any, Vector] = {}  # the same words, and the same region, are embedded once
+    for one in examples:
+        if _name_of(one) not in known:
+            known[_name_of(one)] = embed_example(index, one)
+    weighed = np.stack([one.weight * known[_name_of(one)] for one in examples])
     total = weighed.sum(axis=0, dtype=np.float64, keepdims=True)
     if np.linalg.norm(total) < 1e-6:
         raise InputError("the examples cancel each other out; change their weights")
     vector: Vector = unit_rows(total)[0]
     return vector
+
+
+def _name_of(example: Example) -> Any:
+    """What tells an example from others, its weight left aside."""
+    is_plain = isinstance(example.value, (str, Path, Region))
+    return (example.kind, example.value if is_plain else id(example.value), example.mpp)
 
 
 def embed_example(index: Index, example: Example) -> Vector:
@@ -62,7 +72,7 @@ def items_in_query(index: Index, examples: Sequence[Example], exclude_group: boo
         if one.kind == "region":
             own = index.items_of_file(region_of(one.value).slide)
             if exclude_group is False:
-                with open_region(region_of(one.value), scale_of_region(index, one)) as placed:
+                with open_region(region_of(one.value), scale_of_region(index, one), index.readers) as placed:
                     own = overlapping(own, placed.box)
             found.append(own)
     named = pa.concat_tables(found) if found else None
@@ -104,7 +114,7 @@ def _embed_picture(index: Index, example: Example) -> Vector:
 
 
 def _embed_region(index: Index, example: Example) -> Vector:
-    with open_region(region_of(example.value), scale_of_region(index, example)) as placed:
+    with open_region(region_of(example.value), scale_of_region(index, example), index.readers) as placed:
         if placed.covered is None:
             return embed_box(placed.image, placed.box, placed.mpp, index.encoder)
         return embed_shape(placed.image, placed.box, placed.mpp, index.encoder, placed.covered)

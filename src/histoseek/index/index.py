@@ -30,6 +30,7 @@ from histoseek.stores.caching import cache_home
 from histoseek.stores.places import is_remote, is_served
 
 if TYPE_CHECKING:  # what a search of a folder does not use is imported by the methods that do
+    from histoseek.imaging import OpenReaders
     from histoseek.index.adding import Added
     from histoseek.index.filling import Progress
     from histoseek.index.pushing import Pushed
@@ -64,6 +65,7 @@ class Index:
         self.root = Path(self.about.root if root is None else root).resolve()
         self._encoder = encoder
         self._view: View | None = None
+        self.readers: OpenReaders | None = None  # which keep slides open for the regions of many questions
         if encoder is not None:
             check_fingerprint(self.about, encoder)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from histoseek.errors import InputError, needs_extra
-from histoseek.imaging import Reader, open_slide
+from histoseek.imaging import OpenReaders, Reader, open_pixels
 from histoseek.items import Box
 
 _FORM = "SLIDE:X,Y,WIDTH,HEIGHT in level-0 pixels, the same with um behind it, or SLIDE:OUTLINE.geojson"
@@ -84,23 +84,27 @@ def parse_region(text: str) -> Region:
 
 
 @contextmanager
-def open_region(region: Region, mpp: float | None = None) -> Iterator[Placed]:
+def open_region(region: Region, mpp: float | None = None, readers: OpenReaders | None = None) -> Iterator[Placed]:
     """Open the slide of a region and lay the region onto it; `mpp` states the slide's scale where it is not known.
+
+    `readers` may hold the slide open already.
 
     Raises:
         ImageError: the slide cannot be read.
         InputError: the scale is unknown, or the region does not lie inside the slide.
     """
-    with closing(open_slide(region.slide)) as image:
+    with closing(open_pixels(region.slide)) if readers is None else readers.open(region.slide) as image:
         known = mpp if mpp is not None else image.mpp
         if known is None:
             raise InputError(f"{region.slide} does not say how large its pixels are; state µm per pixel with --mpp")
         yield _placed(region, image, known)
 
 
-def picture_of_region(region: Region, mpp: float | None, side: int) -> tuple[Image.Image, float]:
+def picture_of_region(
+    region: Region, mpp: float | None, side: int, readers: OpenReaders | None = None
+) -> tuple[Image.Image, float]:
     """A picture of a region, at most `side` pixels wide and high, and its µm per pixel."""
-    with open_region(region, mpp) as placed:
+    with open_region(region, mpp, readers) as placed:
         box = placed.box
         shrink = max(1.0, max(box.width, box.height) / side)
         out = (max(1, round(box.width / shrink)), max(1, round(box.height / shrink)))

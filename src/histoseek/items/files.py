@@ -39,8 +39,10 @@ def local_path(place: str | Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def written_whole(path: str | Path, mode: int | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; on a clean exit its content is flushed and takes the name `path`.
+
+    `mode` are the rights that it has by then, those of any new file unless stated; nobody else reads it before.
 
     Raises:
         InputError: the folder cannot be written to, or `path` is an address.
@@ -58,7 +60,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     draft = Path(name)
     try:
         yield draft
-        draft.chmod(0o666 & ~_umask())
+        draft.chmod(0o666 & ~_umask() if mode is None else mode)
         flush_to_disk(draft)
         draft.replace(target)
         flush_to_disk(target.parent)

@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from histoseek import __version__
 from histoseek.errors import HistoseekError, InputError
@@ -140,13 +141,14 @@ def _around(parts: Parts) -> list[Middleware]:
     """What a request passes on its way to a route, the outermost first."""
     settings, limits = parts.settings, parts.settings.limits
     return [
+        Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trust_proxies)),
         Middleware(Headers),
         Middleware(Metered, meter=parts.meter),
         Middleware(Trail, log=parts.log),
         Middleware(Faults),
         Middleware(Hosts, allowed=own_names(settings.host, settings.allow_hosts)),
+        Middleware(Guard, doorkeeper=parts.doorkeeper),  # tells who asks, by which all that follows goes
         Middleware(Crowd, limits=limits),
-        Middleware(Guard, doorkeeper=parts.doorkeeper),
         Middleware(Rates, limits=limits),
         Middleware(BodyLimit, limits=limits),
     ]

@@ -24,6 +24,7 @@ from histoseek.index.layout import has_layout
 from histoseek.items import Item, inside_root, item_of
 from histoseek.items.filters import text_literal
 from histoseek.web.audit import note_asked
+from histoseek.web.budget import A_QUESTION, Budget, cost_of
 from histoseek.web.catalogue import Catalogue
 from histoseek.web.columns import where_of
 from histoseek.web.problems import CannotAnswer, UnknownId, problem_of
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
     from histoseek.evaluation import Calibration
     from histoseek.index.about import About
     from histoseek.index.view import View
-
-MOST_VIEWS = 400
-"""A region that takes the encoder more views than this is refused: it would keep all others waiting."""
 
 SLIDES_OPEN = 6
 """Slides kept open; each may hold about 100 MB of decoded tiles."""
@@ -122,7 +120,9 @@ class Archive:
         with self._lock:
             self.index.refresh()
             _ = self.index.view
-            return copy.copy(self.index)
+            now = copy.copy(self.index)
+        now.readers = self.readers
+        return now
 
     @property
     def version(self) -> str:
@@ -207,6 +207,10 @@ class Archive:
         entries = [self._entry(index, *told) for told in self._catalogue(index).slides]
         return sorted((entry for entry in entries if entry.path.exists()), key=lambda entry: entry.name)
 
+    def labels(self) -> dict[str, list[str]]:
+        """The labels of the items of every file now, by the path that items name it by."""
+        return self._catalogue(self.now()).labels
+
     def slide_name(self, item: Item) -> str:
         """What the slide of an item is called; where no slide is known, its picture stands for it."""
         return self._names.slide(item.slide if item.slide is not None else item.path)
@@ -248,20 +252,28 @@ class Archive:
     def vector(self, asked: SearchIn) -> NDArray[np.float32]:
         """The unit vector `[D]` of a question; raises as `answer` does."""
         index = self.now()
+        Budget().spend(cost_of(self, asked))
         vector = self._vector(index, self.examples(asked.examples))
         self._note(index, asked, vector)
         return vector
 
-    def answer(self, asked: SearchIn, picture: Example | None = None, digest: str | None = None) -> Answer:
+    def answer(
+        self,
+        asked: SearchIn,
+        picture: Example | None = None,
+        digest: str | None = None,
+        budget: Budget | None = None,
+    ) -> Answer:
         """Hits, vector and version of a question, and of an uploaded `picture` with it.
 
         `digest` is the SHA-256 of the upload's bytes: where the archive holds the very file, its patient is left out
-        like that of an item.
+        like that of an item. What the question costs the encoder is taken off the `budget` of its batch.
 
         Raises:
             Problem: what is asked is not there, or cannot be answered.
         """
         index = self.now()
+        (budget or Budget()).spend(cost_of(self, asked))
         examples = [*self.examples(asked.examples), *([picture] if picture is not None else [])]
         rules = self.rules(asked)
         sent = [one.file for one in asked.examples if isinstance(one, VectorExample)]
@@ -322,7 +334,7 @@ class Archive:
             region = Region(slide.path, (asked.x, asked.y, asked.width, asked.height))
         view = self.index.about.fingerprint.preprocessing
         side = view.view_px * (view.mpp / slide.mpp if view.mpp and slide.mpp else 1.0)
-        if across * down > MOST_VIEWS * side * side:
+        if across * down > A_QUESTION * side * side:
             raise CannotAnswer("the region is too large for one question; draw a smaller one")
         return region, slide.mpp
 

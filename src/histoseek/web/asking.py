@@ -15,6 +15,7 @@ from histoseek.imaging.quality import why_blank
 from histoseek.index import Hit, picture_of_region
 from histoseek.items import Item
 from histoseek.web.archive import Answer, Archive, digest_of
+from histoseek.web.bodies import QuestionBody, json_body
 from histoseek.web.columns import shown_value
 from histoseek.web.schemas import (
     ID,
@@ -50,8 +51,8 @@ def router(archive: Archive) -> APIRouter:
         """What the archive holds, and how it can be asked."""
         return index_out(archive)
 
-    @routes.post("/search")
-    def search(asked: Question) -> SearchOut:
+    @routes.post("/search", openapi_extra=json_body(Question))
+    def search(asked: QuestionBody) -> SearchOut:
         """Find what looks like some examples."""
         since = time.perf_counter()
         answer = archive.answer(asked)
@@ -166,7 +167,7 @@ def _blank_regions(archive: Archive, asked: Question) -> list[str]:
         if not isinstance(one, RegionExample) or one.weight < 0:
             continue
         with suppress(HistoseekError):  # the search itself has told what is wrong with the region
-            picture, _ = picture_of_region(*archive.region(one.region), LOOKED_AT_PX)
+            picture, _ = picture_of_region(*archive.region(one.region), LOOKED_AT_PX, archive.readers)
             blank = why_blank(np.asarray(picture))
             if blank is not None:
                 warnings.append(f"This region looks blank: {blank}.")

@@ -25,6 +25,9 @@ from histoseek.errors import DamagedError, InputError, StorageError
 FIRST = "0" * 64
 """What stands for the line before the first one."""
 
+MOST_IDS = 400
+"""Ids in a line; with more, as of a large batch, clients could fill the disk."""
+
 _TAIL = 1 << 20
 _noted: ContextVar[dict[str, Any] | None] = ContextVar("histoseek_audit", default=None)
 
@@ -102,9 +105,29 @@ class AuditLog:
         """Close the file."""
         os.close(self._handle)
 
+    def _has_moved(self) -> bool:
+        """Whether the file has another name now, as when it is put aside, or is gone."""
+        try:
+            return not os.path.samestat(self.path.stat(), os.fstat(self._handle))
+        except FileNotFoundError:
+            return True
+
+    def _go_on_in_new_file(self) -> None:
+        """Begin a file whose first line holds the hash of the last one before, so that the two can be held together."""
+        with self._sync:  # nobody flushes the old file any more
+            os.fsync(self._handle)
+            new = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            os.close(self._handle)
+            self._handle, self._synced = new, self._written
+        after = {"n": self._n, "hash": self._head}
+        self._end, self._n, self._head = -1, 0, FIRST
+        if os.fstat(new).st_size == 0:  # else another server has said it already
+            self._end = 0
+            self._append({"action": "continued", "after": after})
+
     def _append(self, entry: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        kept = {"n": self._n + 1, "time": now, **entry, "previous": self._head}
+        kept = {"n": self._n + 1, "time": now, **_bounded(entry), "previous": self._head}
         head = _hash_of(kept)
         line = (json.dumps({**kept, "hash": head}, separators=(",", ":")) + "\n").encode()
         start = self._end
@@ -118,6 +141,16 @@ class AuditLog:
 
     def _catch_up(self) -> int:
         """Learn what another server wrote meanwhile; returns the bytes of a torn last line, which are cut off."""
+        before, is_cut = {"n": self._n, "hash": self._head}, os.fstat(self._handle).st_size < self._end
+        torn = self._learn()
+        if is_cut:  # lines are gone that were there
+            self._append({"action": "shortened", "after": before})
+        if not self._has_moved():
+            return torn
+        self._go_on_in_new_file()
+        return self._learn()
+
+    def _learn(self) -> int:
         size = os.fstat(self._handle).st_size
         if size == self._end:
             return 0
@@ -160,6 +193,27 @@ def verify_audit(path: Path, noted_head: str | None = None) -> Chain:
     if not is_found:
         raise DamagedError(f"{path} holds no line with the hash {noted_head}; lines were cut off, or it is another log")
     return Chain(n, head, torn)
+
+
+def _bounded(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry in which the lists of ids hold `MOST_IDS` together, each that is cut with its length and digest."""
+    left = MOST_IDS
+
+    def cut(part: dict[str, Any]) -> dict[str, Any]:
+        nonlocal left
+        kept = dict(part)
+        for name in ("ids", "shown"):
+            ids = part.get(name, ())
+            if len(ids) > left:
+                kept[name] = ids[:left]
+                kept[f"{name}_in_all"] = {"n": len(ids), "sha256": sha256(",".join(ids).encode()).hexdigest()}
+            left -= min(left, len(ids))
+        return kept
+
+    whole = cut(entry)
+    if "questions" in whole:
+        whole["questions"] = [cut(part) for part in whole["questions"]]
+    return whole
 
 
 def _read_line(line: bytes, path: Path, number: int | None = None) -> dict[str, Any]:

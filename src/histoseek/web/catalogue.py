@@ -51,6 +51,16 @@ class Catalogue:
         return [(row["path"], row["slide_min"], row["mpp_min"], row["path_count"]) for row in rows]
 
     @cached_property
+    def labels(self) -> dict[str, list[str]]:
+        """The labels of the items of every file, in alphabetical order."""
+        items = self._table.select(["path", "label"])
+        known = items.filter(pc.is_valid(items["label"]))
+        found: dict[str, list[str]] = {}
+        for row in known.group_by(["path", "label"]).aggregate([]).sort_by("label").to_pylist():
+            found.setdefault(row["path"], []).append(row["label"])
+        return found
+
+    @cached_property
     def columns(self) -> list[ColumnOut]:
         """The columns that may be shown and filtered by."""
         return columns_of(self._table, keep_names=self._pseudonyms.keep_names)

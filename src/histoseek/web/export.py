@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from histoseek.errors import HistoseekError
 from histoseek.figures.sheet import draw_sheet
@@ -21,7 +22,9 @@ from histoseek.index.regions import write_geojson
 from histoseek.items import Item
 from histoseek.web.archive import Answer, Archive, digest_of
 from histoseek.web.asking import hit_out
+from histoseek.web.bodies import QuestionBody, json_body
 from histoseek.web.csv_cells import csv_text
+from histoseek.web.limits import Line
 from histoseek.web.problems import CannotAnswer, problem_of
 from histoseek.web.schemas import ItemExample, Question, RegionExample, TextExample, VectorExample
 from histoseek.web.session_file import session_text
@@ -34,6 +37,7 @@ FILES = {
     "sheet": ("histoseek-hits.png", "image/png"),
     "session": ("histoseek-session.json", "application/json"),
 }
+AT_ONCE, WAITING = 2, 8
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _COLUMNS: dict[str, pa.DataType] = {
     "rank": pa.int64(), "score": pa.float64(), "id": pa.string(), "label": pa.string(), "label_source": pa.string(),
@@ -47,19 +51,26 @@ _REAL = ("item", "path")
 def router(archive: Archive) -> APIRouter:
     """The routes of this file."""
     routes = APIRouter(tags=["search"])
+    line = Line(AT_ONCE, WAITING)
     kinds: dict[str, Any] = {kind.split(";")[0]: {} for _, kind in FILES.values()}
 
     @routes.post(
-        "/export", response_class=Response, responses={200: {"content": kinds, "description": "The file asked for."}}
+        "/export",
+        response_class=Response,
+        responses={200: {"content": kinds, "description": "The file asked for."}},
+        openapi_extra=json_body(Question),
     )
-    def export(
-        asked: Question,
+    async def export(
+        request: Request,
+        asked: QuestionBody,
         what: Annotated[Format, Query(alias="format", description="geojson is a zip with one file a slide.")],
     ) -> Response:
         """Ask, and take the hits away as a file, under the same names as everywhere here."""
         name, kind = FILES[what]
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-        return Response(exported(archive, asked, what), media_type=kind, headers=headers)
+        async with line.place(request.state.client.name):
+            content = await run_in_threadpool(exported, archive, asked, what)
+        return Response(content, media_type=kind, headers=headers)
 
     return routes
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 
 from histoseek.web.keys import KeyFile, Role
 from histoseek.web.limits import HEALTH, SESSION, Buckets
@@ -71,9 +71,9 @@ class Doorkeeper:
     def key_of(self, text: str, address: str) -> tuple[str, Role]:
         """Id and role of a key; raises as `recognise` does."""
         assert self.keys is not None  # noqa: S101 - asked only where there are keys
-        self._failures.check(address)
         key = self.keys.find(text)
-        if key is None:
+        if key is None:  # a right key is let in however many wrong ones came from its address
+            self._failures.check(address)
             self._failures.take(address)
             raise KeyNeeded("this key is not known here; ask for another one where you got it")
         return key.id, key.role
@@ -103,12 +103,8 @@ class Guard:
 
 
 def cookie_of(headers: Headers) -> str | None:
-    """The text of the session's cookie."""
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(cookie_name(headers.get("host", "")))
-    except CookieError:
-        return None
-    return None if found is None else found.value
+    """The text of the session's cookie, whatever other applications of the host keep beside it."""
+    return cookie_parser(headers.get("cookie", "")).get(cookie_name(headers.get("host", "")))
 
 
 def _check_origin(headers: Headers) -> None:

@@ -30,6 +30,9 @@ SAFE_HEADERS = {
     "X-Frame-Options": "DENY",
     "X-Research-Use-Only": "1",
 }
+HTTPS_ONLY = "max-age=31536000"
+"""Said over TLS alone, as behind a proxy that speaks it: the browser shall not try without, for a year."""
+
 ANYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, never listened on by itself
 
 
@@ -57,6 +60,8 @@ class Headers:
                 for name, value in SAFE_HEADERS.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
+                if scope.get("scheme") == "https":
+                    headers["Strict-Transport-Security"] = HTTPS_ONLY
             await send(message)
 
         await self.app(scope, receive, send_safely)

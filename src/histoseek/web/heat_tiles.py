@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from histoseek.errors import HistoseekError, InputError
 from histoseek.figures.heat_tiles import HeatGrid
 from histoseek.index import heat_of_file
 from histoseek.web.archive import Archive, digest_of
+from histoseek.web.bodies import HeatBody, json_body
+from histoseek.web.limits import Line
 from histoseek.web.pictures import Held, PathId, Remembered, answer, documented, opened, png_of, tag_of
 from histoseek.web.problems import UnknownId, problem_of
 from histoseek.web.schemas import HeatIn
@@ -19,6 +22,8 @@ from histoseek.web.schemas import HeatIn
 PNG = "image/png"
 MAPS_KEPT = 16
 """Heat maps in memory, of all clients together; each takes up to 16 MB, usually far less."""
+
+DRAWN_AT_ONCE, DRAWINGS_WAITING = 2, 8
 
 Number = Annotated[int, InPath(ge=0, le=2**31)]
 
@@ -51,11 +56,13 @@ def router(archive: Archive) -> APIRouter:
     """The routes of this file."""
     routes = APIRouter(tags=["slides"])
     maps: Remembered[tuple[str, str], HeatGrid] = Remembered(MAPS_KEPT)
+    line = Line(DRAWN_AT_ONCE, DRAWINGS_WAITING)
 
-    @routes.post("/heat")
-    def heat(asked: HeatIn) -> HeatOut:
+    @routes.post("/heat", openapi_extra=json_body(HeatIn))
+    async def heat(request: Request, asked: HeatBody) -> HeatOut:
         """Compare a question with all tiles of a slide; then the map is there as tiles, until others take its place."""
-        told, grid = draw_map(archive, asked)
+        async with line.place(request.state.client.name):
+            told, grid = await run_in_threadpool(draw_map, archive, asked)
         maps.put((told.slide, told.query), grid)
         return told
 

@@ -6,11 +6,15 @@ import hmac
 import json
 import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from filelock import FileLock, Timeout
 
 from histoseek.errors import DamagedError, InputError
 from histoseek.items import written_whole
@@ -21,6 +25,8 @@ ROLES: tuple[Role, ...] = get_args(Role)
 FORMAT = 1
 PREFIX = "hsk_"
 KEY_BYTES = 32
+LOCK_S = 20.0
+"""How long a change of a key file waits for another one."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,12 @@ def add_key(path: Path, role: str) -> tuple[str, Key]:
     """
     if role not in ROLES:
         raise InputError(f"there is no role {role!r}; a key may {' or '.join(ROLES)}")
-    kept = read_keys(path) if path.exists() else ()
     text = PREFIX + secrets.token_urlsafe(KEY_BYTES)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     key = Key(f"k-{secrets.token_hex(4)}", "write" if role == "write" else "read", hash_of(text), now)
-    _write(path, (*kept, key))
+    with _alone(path):
+        kept = read_keys(path) if path.exists() else ()
+        _write(path, (*kept, key))
     return text, key
 
 
@@ -76,12 +83,14 @@ def remove_key(path: Path, name: str) -> Key:
     Raises:
         InputError: the file holds no such key.
     """
-    kept = read_keys(path)
-    found = next((key for key in kept if key.id == name), None)
-    if found is None:
-        known = ", ".join(key.id for key in kept) or "none"
-        raise InputError(f"{path} holds no key {name!r}; it holds: {known}")
-    _write(path, tuple(key for key in kept if key is not found))
+    read_keys(path)  # where there is none, nothing is left beside it
+    with _alone(path):
+        kept = read_keys(path)
+        found = next((key for key in kept if key.id == name), None)
+        if found is None:
+            known = ", ".join(key.id for key in kept) or "none"
+            raise InputError(f"{path} holds no key {name!r}; it holds: {known}")
+        _write(path, tuple(key for key in kept if key is not found))
     return found
 
 
@@ -92,9 +101,22 @@ def hash_of(text: str) -> str:
 
 def _write(path: Path, keys: tuple[Key, ...]) -> None:
     text = json.dumps({"format": FORMAT, "keys": [asdict(key) for key in keys]}, indent=1)
-    with written_whole(path) as draft:
+    with written_whole(path, 0o600) as draft:
         draft.write_text(text, encoding="utf-8")
-    path.chmod(0o600)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep others from changing a file of keys meanwhile, who would undo what is done to it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_S, mode=0o600)
+        with lock:
+            yield
+    except Timeout as error:
+        raise InputError(f"somebody else is changing the key file {path}; try again") from error
+    except OSError as error:
+        raise InputError(f"cannot write the key file {path}: {error.strerror}; choose another place") from error
 
 
 class KeyFile:

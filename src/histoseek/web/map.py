@@ -23,6 +23,9 @@ BINARY = "application/octet-stream"
 MOST_ROWS = 2000
 """Rows or ids a request, about; more would not fit into an address."""
 
+COLUMNS_KEPT = 8
+"""Columns in memory, as many as somebody goes through; a million items take 3 MB each."""
+
 ROWS = r"^\d{1,9}(,\d{1,9})*$"
 IDS = rf"^{ID[1:-1]}(,{ID[1:-1]})*$"
 
@@ -94,6 +97,7 @@ def router(archive: Archive) -> APIRouter:
 
 def _add_lookups(routes: APIRouter, archive: Archive, maps: Maps) -> None:
     """Add what is asked of single points and of columns."""
+    coloured: Remembered[tuple[str, str, str], CodesOut] = Remembered(COLUMNS_KEPT)
 
     @routes.get("/map/ids")
     def ids(
@@ -120,9 +124,14 @@ def _add_lookups(routes: APIRouter, archive: Archive, maps: Maps) -> None:
     @routes.get("/map/columns/{name:path}", responses=documented("application/json", 404))
     def column(name: str, version: Version = None) -> CodesOut:
         """A column to colour the points by."""
-        index, _ = maps.now(version)
-        names, codes = colour_codes(archive, index, name)
-        return CodesOut(names=names, codes=base64.b64encode(codes.astype("<u2").tobytes()).decode())
+        index, layout = maps.now(version)
+        key = (layout.key, version_of(index), name)
+        told = coloured.get(key)
+        if told is None:
+            names, codes = colour_codes(archive, index, name)
+            told = CodesOut(names=names, codes=base64.b64encode(codes.astype("<u2").tobytes()).decode())
+            coloured.put(key, told)
+        return told
 
 
 class Maps:

@@ -43,7 +43,7 @@ class PolygonIn(Asked):
     slide: OpaqueId
     polygon: Annotated[
         list[Annotated[list[Annotated[float, Field(ge=0, le=1e7)]], Field(min_length=2, max_length=2)]],
-        Field(min_length=3, max_length=2000),
+        Field(min_length=3, max_length=2000, fail_fast=True),
     ]
 
 
@@ -60,7 +60,7 @@ class VectorExample(Asked):
     `file` goes on with the vector of an upload: where the archive holds the very file, its patient is still left out.
     """
 
-    vector: Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS)]
+    vector: Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS, fail_fast=True)]
     file: Annotated[str, Field(pattern=DIGEST, description="`query.file` of the answer to the upload.")] | None = None
     weight: Weight = 1.0
 
@@ -111,7 +111,7 @@ class ValuesFilter(Asked):
     """Only items that have one of these values in a column; null means no value."""
 
     column: Annotated[str, Field(min_length=1, max_length=200)]
-    values: Annotated[list[FilterValue], Field(min_length=1, max_length=200)]
+    values: Annotated[list[FilterValue], Field(min_length=1, max_length=200, fail_fast=True)]
 
 
 class RangeFilter(Asked):
@@ -135,10 +135,12 @@ FilterIn = Annotated[
 class SearchIn(Asked):
     """A question: examples, and the rules that hits must keep."""
 
-    examples: Annotated[list[ExampleIn], Field(max_length=MOST_EXAMPLES)] = []
+    examples: Annotated[list[ExampleIn], Field(max_length=MOST_EXAMPLES, fail_fast=True)] = []
     k: Annotated[int, Field(ge=1, le=MOST_HITS)] = 25
-    filters: Annotated[list[FilterIn], Field(max_length=32)] = []
-    only: Annotated[list[OpaqueId], Field(max_length=MOST_CHOSEN, description="Only among these items.")] | None = None
+    filters: Annotated[list[FilterIn], Field(max_length=32, fail_fast=True)] = []
+    only: Annotated[list[OpaqueId], Field(max_length=MOST_CHOSEN, fail_fast=True)] | None = Field(
+        default=None, description="Only among these items."
+    )
     exclude_group: Annotated[bool, Field(description="Leave out the patients that the query comes from.")] = True
     collapse: Annotated[bool, Field(description="Show identical pictures once.")] = True
     per_slide: Annotated[int, Field(ge=1, le=MOST_HITS)] | None = 3
@@ -148,14 +150,14 @@ class SearchIn(Asked):
 class Question(SearchIn):
     """A question with at least one example."""
 
-    examples: Annotated[list[ExampleIn], Field(min_length=1, max_length=MOST_EXAMPLES)]
+    examples: Annotated[list[ExampleIn], Field(min_length=1, max_length=MOST_EXAMPLES, fail_fast=True)]
 
 
 class HeatIn(SearchIn):
     """A question, and the slide over which its similarity is wanted."""
 
     slide: OpaqueId
-    examples: Annotated[list[ExampleIn], Field(min_length=1, max_length=MOST_EXAMPLES)]
+    examples: Annotated[list[ExampleIn], Field(min_length=1, max_length=MOST_EXAMPLES, fail_fast=True)]
 
 
 class KeyIn(Asked):

@@ -18,8 +18,9 @@ from histoseek.web.app import create_app
 from histoseek.web.headers import ANYWHERE
 from histoseek.web.map_making import MapMaking
 from histoseek.web.settings import Settings, check_host
+from histoseek.web.wire import Connection
 
-FIRST_PORT, PORTS_TRIED = 8000, 50
+FIRST_PORT, PORTS_TRIED, MOST_PORT = 8000, 50, 65_535
 GRACE_S = 20
 """How long work in hand may go on once the server is told to stop."""
 
@@ -45,6 +46,8 @@ def serve(index: Index, settings: Settings, started: Callable[[str], None]) -> N
     listening = listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
+        http=Connection,
+        proxy_headers=False,  # the application itself believes those that it is told to
         log_level="warning",
         access_log=False,  # paths hold ids and belong into the audit log alone
         server_header=False,
@@ -65,8 +68,10 @@ def listen(host: str, port: int | None) -> Listening:
     """Open a port: the one asked for, else 8000 or the next that is free.
 
     Raises:
-        InputError: it is taken, or the address is not this machine's.
+        InputError: it is taken, or there is no such port, or the address is not this machine's.
     """
+    if port is not None and not 0 <= port <= MOST_PORT:
+        raise InputError(f"--port {port} is no port; choose one between 0 (any free one) and {MOST_PORT}")
     tried = [port] if port is not None else list(range(FIRST_PORT, FIRST_PORT + PORTS_TRIED))
     for one in tried:
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request, Response
 
 from histoseek.web.audit import note_asked
+from histoseek.web.bodies import KeyBody, json_body
 from histoseek.web.schemas import KeyIn, SessionOut
 from histoseek.web.sessions import IDLE_S, cookie_name
 
@@ -29,8 +30,8 @@ def router(doorkeeper: Doorkeeper) -> APIRouter:
             held = set_cookie(request, response, doorkeeper, None)
         return SessionOut(role=client.role, needs_key=needs_key, csrf=held.csrf if held is not None else None)
 
-    @routes.post("/session")
-    def open_session(asked: KeyIn, request: Request, response: Response) -> SessionOut:
+    @routes.post("/session", openapi_extra=json_body(KeyIn))
+    def open_session(asked: KeyBody, request: Request, response: Response) -> SessionOut:
         """Open a session with a key; the browser keeps a cookie in its place."""
         if not needs_key:
             held = set_cookie(request, response, doorkeeper, None)

@@ -15,7 +15,8 @@ COOKIE = "histoseek"
 
 CSRF_HEADER = "X-CSRF-Token"
 IDLE_S = 12 * 3600.0
-MOST = 1000
+MOST = 10_000
+MOST_OF_A_KEY = 20
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,12 @@ class Session:
 class Sessions:
     """Sessions by their cookies, in memory alone: a restart ends them, and so do twelve idle hours.
 
-    Cookies are kept as hashes. The `most` last used are kept.
+    Cookies are kept as hashes. Of each key the `most_of_a_key` last used are kept, so that nobody ends the sessions of
+    others, and of those without a key, as on loopback, the `most` last used of all.
     """
 
-    def __init__(self, idle_s: float = IDLE_S, most: int = MOST) -> None:
-        self._idle_s, self._most = idle_s, most
+    def __init__(self, idle_s: float = IDLE_S, most: int = MOST, most_of_a_key: int = MOST_OF_A_KEY) -> None:
+        self._idle_s, self._most, self._most_of_a_key = idle_s, most, most_of_a_key
         self._lock = threading.Lock()
         self._held: OrderedDict[bytes, tuple[Session, float]] = OrderedDict()
 
@@ -42,6 +44,10 @@ class Sessions:
         text, session = secrets.token_urlsafe(32), Session(key_id, secrets.token_urlsafe(32))
         with self._lock:
             self._held[_name(text)] = (session, time.monotonic())
+            if key_id is not None:
+                own = [name for name, (held, _) in self._held.items() if held.key_id == key_id]
+                for name in own[: -self._most_of_a_key]:
+                    del self._held[name]
             while len(self._held) > self._most:
                 self._held.popitem(last=False)
         return text, session

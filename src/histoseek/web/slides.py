@@ -7,18 +7,21 @@ import time
 from pathlib import Path
 
 import pyarrow.compute as pc
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from histoseek.errors import HistoseekError
 from histoseek.items import item_of
 from histoseek.web.archive import Archive, SlideEntry
+from histoseek.web.limits import Line
 from histoseek.web.pictures import PathId, Remembered, mark_of, opened
 from histoseek.web.schemas import BoxOut
 
 MEASURING_S = 2.0
 """How long a list of slides waits for sizes that nobody has read yet."""
 
+LISTED_AT_ONCE, LISTS_WAITING = 2, 32
 MOST_BOXES = 20_000
 _LOG = logging.getLogger("histoseek.web")
 
@@ -69,11 +72,13 @@ class Sizes:
 
 def add_slides(routes: APIRouter, archive: Archive, sizes: Sizes) -> None:
     """Add the routes of this file."""
+    line = Line(LISTED_AT_ONCE, LISTS_WAITING)
 
     @routes.get("/slides")
-    def slides() -> list[SlideOut]:
+    async def slides(request: Request) -> list[SlideOut]:
         """The slides of the archive."""
-        return list_slides(archive, sizes)
+        async with line.place(request.state.client.name):
+            return await run_in_threadpool(list_slides, archive, sizes)
 
     @routes.get("/slides/{slide_id}/items")
     def items(slide_id: PathId) -> list[PlacedOut]:
@@ -85,13 +90,13 @@ def add_slides(routes: APIRouter, archive: Archive, sizes: Sizes) -> None:
         """A slide, or any other picture of the archive."""
         entry = archive.slide(slide_id)
         size, mpp = sizes.of(entry.path)
-        return slide_out(entry, size, mpp, labels_by_path(archive).get(entry.source, []))
+        return slide_out(entry, size, mpp, archive.labels().get(entry.source, []))
 
 
 def list_slides(archive: Archive, sizes: Sizes) -> list[SlideOut]:
     """All slides, with the sizes that are known or can be read in a moment."""
     until = time.monotonic() + MEASURING_S
-    labels = labels_by_path(archive)
+    labels = archive.labels()
     found = []
     for entry in archive.slides():
         size, mpp = None, None
@@ -111,16 +116,6 @@ def slide_out(entry: SlideEntry, size: tuple[int, int] | None, mpp: float | None
     return SlideOut(
         id=entry.id, name=entry.name, width=width, height=height, mpp=known, n_items=entry.n_items, labels=labels
     )
-
-
-def labels_by_path(archive: Archive) -> dict[str, list[str]]:
-    """The labels of the items of every file, in alphabetical order."""
-    items = archive.now().rows.items.select(["path", "label"])
-    known = items.filter(pc.is_valid(items["label"]))
-    found: dict[str, list[str]] = {}
-    for row in known.group_by(["path", "label"]).aggregate([]).sort_by("label").to_pylist():
-        found.setdefault(row["path"], []).append(row["label"])
-    return found
 
 
 def items_on(archive: Archive, slide: SlideEntry) -> list[PlacedOut]:

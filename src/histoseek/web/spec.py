@@ -6,16 +6,22 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from histoseek.web.problems import TITLES
 from histoseek.web.problems_http import TYPE
-from histoseek.web.schemas import ProblemOut, SearchIn
+from histoseek.web.schemas import HeatIn, KeyIn, ProblemOut, Question, SearchIn
 from histoseek.web.sessions import COOKIE, CSRF_HEADER
 
 UNSAFE = ("post", "put", "patch", "delete")
 OPEN = ("/healthz", "/readyz", "/session")
 REFUSALS = (400, 404, 409, 421, 422, 429, 500, 503)
 """Refusals that any route may give."""
+
+OWN: tuple[tuple[type[BaseModel], str], ...] = (
+    (ProblemOut, "Problem"),
+    *((model, model.__name__) for model in (SearchIn, Question, HeatIn, KeyIn)),
+)
 
 
 def describe(app: FastAPI, *, needs_key: bool) -> None:
@@ -41,7 +47,7 @@ def _completed(found: dict[str, Any], *, needs_key: bool) -> dict[str, Any]:
     schemas = parts.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for model, name in ((ProblemOut, "Problem"), (SearchIn, "SearchIn")):  # no route takes or gives these by themselves
+    for model, name in OWN:  # FastAPI, which sees no route take or give these, leaves them out
         told = model.model_json_schema(ref_template="#/components/schemas/{model}")
         for part, schema in told.pop("$defs", {}).items():
             schemas.setdefault(part, schema)

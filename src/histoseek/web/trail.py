@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from histoseek.errors import StorageError
@@ -22,6 +23,9 @@ LEFT_OUT = re.compile(r"/(healthz|readyz|metrics|index|openapi\.json|map.*|.*thu
 
 REFUSED = (401, 403)
 REFUSED_PER_S, REFUSED_AT_ONCE = 2.0, 50
+WRITERS = 8
+"""Threads that write lines, and do nothing else: no answer that is ready waits for questions that are not."""
+
 _API = "/api/v1"
 
 
@@ -31,6 +35,7 @@ class Trail:
     def __init__(self, app: ASGIApp, log: AuditLog) -> None:
         self.app, self._log = app, log
         self._refusals, self._n_unwritten = Buckets(REFUSED_PER_S, REFUSED_AT_ONCE), 0
+        self._writers = CapacityLimiter(WRITERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -45,7 +50,7 @@ class Trail:
                 entry = self._bounded(_entry_of(scope, message["status"], noted))
                 try:
                     if entry is not None:
-                        await run_sync(self._log.add, entry)
+                        await run_sync(self._log.add, entry, limiter=self._writers)
                 except StorageError:
                     is_refused = True
                     refusal = NotReady(

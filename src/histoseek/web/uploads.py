@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -20,8 +18,9 @@ from histoseek.index import Example
 from histoseek.items import MPP_RANGE
 from histoseek.web.archive import Archive
 from histoseek.web.asking import answer_out
+from histoseek.web.bodies import read_json
 from histoseek.web.decoding import Decoder
-from histoseek.web.limits import Turnstile
+from histoseek.web.limits import Line
 from histoseek.web.problems import Problem, TooLarge
 from histoseek.web.schemas import SearchIn, SearchOut
 from histoseek.web.settings import Limits
@@ -63,22 +62,22 @@ class InMemory(MultiPartParser):
 def router(archive: Archive, decoder: Decoder, limits: Limits) -> APIRouter:
     """The routes of this file."""
     routes = APIRouter(tags=["search"])
-    line = Turnstile(1, limits.encoding_waits)
+    line = Line(limits.uploads_at_once, limits.encoding_waits)
     body = {"content": {"multipart/form-data": {"schema": FORM}}, "required": True}
 
     @routes.post("/search/image", openapi_extra={"requestBody": body})
     async def search_image(request: Request) -> SearchOut:
         """Find what looks like an uploaded picture, and like other examples with it."""
-        upload = await _received(request, limits)
-        return await run_in_threadpool(_answered, archive, decoder, line, upload)
+        async with line.place(request.state.client.name):  # before anything is received, until its pixels are forgotten
+            upload = await _received(request, limits)
+            return await run_in_threadpool(_answered, archive, decoder, upload)
 
     return routes
 
 
-def _answered(archive: Archive, decoder: Decoder, line: Turnstile, upload: Upload) -> SearchOut:
+def _answered(archive: Archive, decoder: Decoder, upload: Upload) -> SearchOut:
     since = time.perf_counter()
-    with line():
-        decoded = decoder.decode(upload.data)
+    decoded = decoder.decode(upload.data)
     mpp = upload.mpp if upload.mpp is not None else decoded.mpp
     warnings = []
     blank = why_blank(decoded.pixels)
@@ -108,7 +107,8 @@ async def _received(request: Request, limits: Limits) -> Upload:
             raise Problem("the form has no file in its field picture")
         if (picture.size or 0) > limits.upload_bytes:
             raise TooLarge(f"the picture has more than {limits.upload_bytes / 1024**2:.3g} MB, which is the limit here")
-        return Upload(await picture.read(), _mpp_of(form.get("mpp")), _asked_of(form.get("asked")))
+        asked = await run_in_threadpool(_asked_of, form.get("asked"))
+        return Upload(await picture.read(), _mpp_of(form.get("mpp")), asked)
     finally:
         await form.close()
 
@@ -128,8 +128,4 @@ def _mpp_of(given: Any) -> float | None:
 def _asked_of(given: Any) -> SearchIn:
     if given is None or given == "":
         return SearchIn()
-    try:
-        return _ASKED.validate_json(given if isinstance(given, str) else "")
-    except ValidationError as error:
-        found: list[Any] = json.loads(error.json(include_url=False, include_context=False))
-        raise RequestValidationError([{**found[0], "loc": ("asked", *found[0]["loc"])}]) from error
+    return read_json(_ASKED, given if isinstance(given, str) else "", ("asked",))

@@ -1,0 +1,56 @@
+"""How much work of the encoder one question may ask for, or one batch of questions together."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from histoseek.web.problems import CannotAnswer
+from histoseek.web.schemas import PolygonIn, RegionExample, SearchIn, TextExample
+
+if TYPE_CHECKING:
+    from histoseek.web.archive import Archive
+
+A_QUESTION, A_BATCH = 400, 1600
+"""Views that the encoder takes of regions, at most: more would keep all others waiting."""
+
+OPENING = 4
+"""What a region costs beyond its views, for its slide is opened; words cost one view."""
+
+
+class Budget:
+    """Views that are left to a batch of questions."""
+
+    def __init__(self, n_views: int = A_BATCH) -> None:
+        self._left = n_views
+
+    def spend(self, n_views: int) -> None:
+        """Take views off.
+
+        Raises:
+            CannotAnswer: it is too much for one question, or for what is left to the batch.
+        """
+        if n_views > A_QUESTION:
+            raise CannotAnswer("the regions are too large, or too many, for one question; draw fewer or smaller ones")
+        if n_views > self._left:
+            raise CannotAnswer("the questions before took all that one batch may take; send this one in another batch")
+        self._left -= n_views
+
+
+def cost_of(archive: Archive, asked: SearchIn) -> int:
+    """Views that the encoder takes of a question, the same example counted once; raises `UnknownId`."""
+    words = {one.text for one in asked.examples if isinstance(one, TextExample)}
+    regions = {one.region.model_dump_json(): one.region for one in asked.examples if isinstance(one, RegionExample)}
+    scales = {slide: archive.slide(slide).mpp for slide in {region.slide for region in regions.values()}}
+    view = archive.index.about.fingerprint.preprocessing
+    total = len(words)
+    for region in regions.values():
+        if isinstance(region, PolygonIn):
+            sides = [max(places) - min(places) for places in zip(*region.polygon, strict=True)]
+        else:
+            sides = [region.width, region.height]
+        mpp = scales[region.slide]
+        side = view.view_px * (max(1.0, view.mpp / mpp) if view.mpp and mpp else 1.0)
+        total += math.prod(max(1, math.ceil(length / side)) for length in sides)
+        total += OPENING if len(regions) > 1 else 0
+    return total
