@@ -25,7 +25,7 @@ from histoseek.items import Item, inside_root, item_of
 from histoseek.items.filters import text_literal
 from histoseek.web.audit import note_asked
 from histoseek.web.catalogue import Catalogue
-from histoseek.web.columns import where_of
+from histoseek.web.columns import Showing, check_columns, where_of
 from histoseek.web.problems import CannotAnswer, UnknownId, problem_of
 from histoseek.web.pseudonyms import Pseudonyms
 from histoseek.web.schemas import (
@@ -97,7 +97,8 @@ class Archive:
     """An index as the server shows it: items, slides and patients under opaque names.
 
     Each request sees one version of the archive, whatever others write meanwhile. `encoding` is entered around each
-    piece of work of the encoder, and keeps a bounded number of them waiting.
+    piece of work of the encoder, and keeps a bounded number of them waiting. `show_columns` are shown although they
+    look as if they told who somebody is; `InputError` where there is none of that name.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Archive:
         secret: bytes,
         *,
         keep_names: bool = False,
+        show_columns: Sequence[str] = (),
         encoding: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.index = index
@@ -113,9 +115,12 @@ class Archive:
         self.calibration: Calibration | None = None
         self.readers = OpenReaders(SLIDES_OPEN, flat_pixels=MAX_PIXELS)
         self._names = Pseudonyms(secret, keep_names=keep_names)
+        self._showing = Showing(keep_names, frozenset(show_columns))
         self._encoding = encoding
         self._lock = threading.Lock()
         self._seen: tuple[View, Catalogue] | None = None
+        if show_columns:
+            check_columns(index.rows.items, show_columns)
 
     def now(self) -> Index:
         """The archive as it is now, to be used for one request: what others write does not change it."""
@@ -234,7 +239,7 @@ class Archive:
         return {
             "only": None if asked.only is None else self._names_of(asked.only),
             "k": asked.k,
-            "where": where_of(asked.filters, self.columns()),
+            "where": where_of(asked.filters, self.columns(), keep_names=self.keep_names),
             "exclude_group": asked.exclude_group,
             "per_slide": asked.per_slide,
             "collapse": asked.collapse,
@@ -330,7 +335,7 @@ class Archive:
         view = index.view
         with self._lock:
             if self._seen is None or self._seen[0] is not view:
-                self._seen = (view, Catalogue(view.rows.items, self._names))
+                self._seen = (view, Catalogue(view.rows.items, self._names, self._showing))
             return self._seen[1]
 
     def _entry(self, index: Index, source: str, slide: str | None, mpp: float | None, n_items: int) -> SlideEntry:

@@ -8,7 +8,7 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histoseek.web.columns import columns_of
+from histoseek.web.columns import Showing, columns_of
 from histoseek.web.lookup import Lookup
 from histoseek.web.pseudonyms import Pseudonyms
 from histoseek.web.schemas import ColumnOut
@@ -17,8 +17,9 @@ from histoseek.web.schemas import ColumnOut
 class Catalogue:
     """The items of one version by their opaque ids, its files, slides and columns; each made when first asked."""
 
-    def __init__(self, table: pa.Table, pseudonyms: Pseudonyms) -> None:
+    def __init__(self, table: pa.Table, pseudonyms: Pseudonyms, showing: Showing) -> None:
         self._table = table
+        self._showing = showing
         self._pseudonyms = pseudonyms
         self._lock = threading.Lock()
 
@@ -53,7 +54,7 @@ class Catalogue:
     @cached_property
     def columns(self) -> list[ColumnOut]:
         """The columns that may be shown and filtered by."""
-        return columns_of(self._table, keep_names=self._pseudonyms.keep_names)
+        return columns_of(self._table, self._showing)
 
     @cached_property
     def column_names(self) -> frozenset[str]:
