@@ -12,6 +12,7 @@ from histoseek.errors import HistoseekError, InputError
 from histoseek.figures.heat_tiles import HeatGrid
 from histoseek.index import heat_of_file
 from histoseek.web.archive import Archive, digest_of
+from histoseek.web.audit import note_asked
 from histoseek.web.pictures import Held, PathId, Remembered, answer, documented, opened, png_of, tag_of
 from histoseek.web.problems import UnknownId, problem_of
 from histoseek.web.schemas import HeatIn
@@ -92,6 +93,7 @@ def draw_map(archive: Archive, asked: HeatIn) -> tuple[HeatOut, HeatGrid]:
         Problem: what is asked is not there, or the archive holds no tiles of the slide.
     """
     slide = archive.slide(asked.slide)
+    note_asked(slide=slide.id)
     vector = archive.vector(asked)
     try:
         found = heat_of_file(archive.now(), vector, slide.source)
