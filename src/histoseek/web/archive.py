@@ -27,7 +27,7 @@ from histoseek.web.audit import note_asked
 from histoseek.web.catalogue import Catalogue
 from histoseek.web.columns import Showing, check_columns, where_of
 from histoseek.web.problems import CannotAnswer, UnknownId, problem_of
-from histoseek.web.pseudonyms import Pseudonyms
+from histoseek.web.pseudonyms import Pseudonyms, is_patient_known
 from histoseek.web.schemas import (
     ColumnOut,
     ExampleIn,
@@ -68,17 +68,23 @@ class SlideEntry:
 
 @dataclass(frozen=True)
 class Answer:
-    """Hits with the unit vector `[D]` that found them, in the version of the archive that was searched.
+    """Hits with the unit vector `[D]` that found them, in `index`, the version of the archive that was searched.
 
     `is_comparable` says whether their scores are on the scale of one picture with another: those of words are not, nor
     are those of examples that push away. `file` is the digest of the upload among them.
     """
 
+    asked: SearchIn
     hits: Hits
     vector: NDArray[np.float32]
-    version: str
+    index: Index
     is_comparable: bool
     file: str | None = None
+
+    @property
+    def version(self) -> str:
+        """The version of the archive that was searched."""
+        return version_of(self.index)
 
 
 @dataclass(frozen=True)
@@ -218,7 +224,7 @@ class Archive:
 
     def patient_name(self, item: Item) -> str | None:
         """What the patient of an item is called; None where none is known, so that the item stands for itself."""
-        return None if item.group_source in ("", "image") else self._names.patient(item.group)
+        return self._names.patient(item.group) if is_patient_known(item) else None
 
     def examples(self, asked: Sequence[ExampleIn]) -> list[Example]:
         """Examples by opaque ids as examples of the index.
@@ -281,7 +287,7 @@ class Archive:
         self._note(index, asked, vector)
         note_asked(k=asked.k, shown=[self.item_id(hit.item) for hit in hits])
         is_comparable = all(one.kind != "text" and one.weight > 0 for one in examples)
-        return Answer(replace(hits, query={}), vector, version_of(index), is_comparable, digest)
+        return Answer(asked, replace(hits, query={}), vector, index, is_comparable, digest)
 
     def _note(self, index: Index, asked: SearchIn, vector: NDArray[np.float32]) -> None:
         """Tell the audit log what was asked: ids of the server's own making and a digest, never words or pixels."""

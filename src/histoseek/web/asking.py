@@ -29,7 +29,7 @@ from histoseek.web.schemas import (
     SearchOut,
     SlideRef,
 )
-from histoseek.web.voting import vote_of
+from histoseek.web.voting import is_as_measured, vote_of
 
 SOURCES = {"annotation": "expert", "expert": "expert", "predicted": "predicted"}
 """What items say of where their label comes from, in the words of the API; all else was published with the dataset."""
@@ -81,7 +81,7 @@ def answer_out(archive: Archive, answer: Answer, since: float, warnings: Sequenc
         took_ms=round((time.perf_counter() - since) * 1000, 2),
         query=QueryOut(vector=answer.vector.tolist(), digest=digest_of(answer.vector), file=answer.file),
         hits=hits,
-        vote=vote_of(strong, len(hits), archive.calibration, len(weak)),
+        vote=vote_of(strong, len(hits), archive.calibration if is_as_measured(answer) else None, len(weak)),
         warnings=told,
         first_weak=min(weak, default=None),
     )

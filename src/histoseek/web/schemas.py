@@ -207,12 +207,13 @@ class HitOut(ItemOut):
 
 
 class VoteLabel(BaseModel):
-    """A label among the hits: how many carry it, of how many patients."""
+    """A label among the hits: how many carry it, of how many patients, and how many are of nobody knows whom."""
 
     label: str
     count: int
     share: float
     n_patients: int
+    n_unknown: int
 
 
 class VoteOut(BaseModel):
@@ -220,6 +221,7 @@ class VoteOut(BaseModel):
 
     labels: list[VoteLabel]
     n_patients: int
+    n_unknown: int
     winner: str | None
     reliability: float | None
     n_queries: int | None
