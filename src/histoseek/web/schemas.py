@@ -140,7 +140,7 @@ class SearchIn(Asked):
     filters: Annotated[list[FilterIn], Field(max_length=32)] = []
     only: Annotated[list[OpaqueId], Field(max_length=MOST_CHOSEN, description="Only among these items.")] | None = None
     exclude_group: Annotated[bool, Field(description="Leave out the patients that the query comes from.")] = True
-    collapse: Annotated[bool, Field(description="Show identical pictures once.")] = True
+    collapse: Annotated[bool, Field(description="Show near-duplicates once, the best of them.")] = True
     per_slide: Annotated[int, Field(ge=1, le=MOST_HITS)] | None = 3
     min_score: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
 
