@@ -1,4 +1,4 @@
-"""A region of a slide, as a query: a rectangle in pixels or µm, or polygons of a GeoJSON file."""
+"""A region of a slide or a flat image, as a query: a rectangle in pixels or µm, or polygons of a GeoJSON file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from histoseek.errors import InputError, needs_extra
-from histoseek.imaging import Reader, open_slide
+from histoseek.imaging import Reader, open_pixels
 from histoseek.items import Box
 
 _FORM = "SLIDE:X,Y,WIDTH,HEIGHT in level-0 pixels, the same with um behind it, or SLIDE:OUTLINE.geojson"
@@ -87,11 +87,13 @@ def parse_region(text: str) -> Region:
 def open_region(region: Region, mpp: float | None = None) -> Iterator[Placed]:
     """Open the slide of a region and lay the region onto it; `mpp` states the slide's scale where it is not known.
 
+    A flat image counts as a slide.
+
     Raises:
         ImageError: the slide cannot be read.
         InputError: the scale is unknown, or the region does not lie inside the slide.
     """
-    with closing(open_slide(region.slide)) as image:
+    with closing(open_pixels(region.slide)) as image:
         known = mpp if mpp is not None else image.mpp
         if known is None:
             raise InputError(f"{region.slide} does not say how large its pixels are; state µm per pixel with --mpp")

@@ -28,6 +28,7 @@ from histoseek.web.catalogue import Catalogue
 from histoseek.web.columns import Showing, check_columns, where_of
 from histoseek.web.problems import CannotAnswer, UnknownId, problem_of
 from histoseek.web.pseudonyms import Pseudonyms, is_patient_known
+from histoseek.web.regions import canvas_of, region_of
 from histoseek.web.schemas import (
     ColumnOut,
     ExampleIn,
@@ -321,21 +322,19 @@ class Archive:
 
         Raises:
             UnknownId: the slide is not there.
-            CannotAnswer: the part is too large for one question.
+            CannotAnswer: the part does not lie on the slide, or is too large for one question.
+            NotNow: the slide cannot be read now.
         """
         slide = self.slide(asked.slide)
-        if isinstance(asked, PolygonIn):
-            corners = tuple((float(x), float(y)) for x, y in asked.polygon)
-            across, down = (np.ptp([corner[side] for corner in corners]) for side in (0, 1))
-            region = Region(slide.path, corners=corners)
-        else:
-            across, down = asked.width, asked.height
-            region = Region(slide.path, (asked.x, asked.y, asked.width, asked.height))
+        canvas = canvas_of(self.readers, slide.path)
+        if slide.mpp is not None:
+            canvas = replace(canvas, mpp=slide.mpp)
+        region, area = region_of(asked, slide.path, canvas)
         view = self.index.about.fingerprint.preprocessing
-        side = view.view_px * (view.mpp / slide.mpp if view.mpp and slide.mpp else 1.0)
-        if across * down > MOST_VIEWS * side * side:
+        side = view.view_px * (view.mpp / canvas.mpp if view.mpp and canvas.mpp else 1.0)
+        if area > MOST_VIEWS * side * side:
             raise CannotAnswer("the region is too large for one question; draw a smaller one")
-        return region, slide.mpp
+        return region, canvas.mpp
 
     def _catalogue(self, index: Index) -> Catalogue:
         view = index.view
