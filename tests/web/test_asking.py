@@ -333,6 +333,40 @@ def test_a_saved_question_is_asked_again(built: Index, client: TestClient, tmp_p
         replay_session(built, tmp_path / "none.json")
 
 
+def test_a_question_of_a_server_that_keeps_names_is_asked_again(opened: Opened, tmp_path: Path) -> None:
+    from histoseek.web.session_file import replay_session
+
+    index = Index.build(private(tmp_path / "Doe_Jane"), TinyEncoder(), tmp_path / "x.index")
+    client = opened(index, keep_names=True)
+    filters = [{"column": "surname", "values": ["Doe p1", "Doe p2"]}]
+    question = {"examples": [{"item": id_of(client, index.manifest[0].id)}], "filters": filters}
+    told = asked(client, **question)
+    assert len(told["hits"]) > 1
+    file = tmp_path / "session.json"
+    file.write_bytes(client.post("/api/v1/export?format=session", json=question).content)
+    assert [hit.item.id for hit in replay_session(index, file)] == names_of(client, told)
+
+
+def test_a_saved_question_names_the_version_that_was_searched(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p").mkdir()
+    index = Index.build(write_archive(tmp_path / "p", 5), TinyEncoder(), tmp_path / "x.index")
+    client = opened(Index.open(tmp_path / "x.index", TinyEncoder()))
+    archive, version = app_of(client).state.archive, client.get("/api/v1/index").json()["version"]
+    answer = archive.answer
+
+    def answer_and_change(asked: SearchIn) -> Any:
+        found = answer(asked)
+        index.remove(Removal(items=("toy/p1_0",)))
+        return found
+
+    monkeypatch.setattr(archive, "answer", answer_and_change)
+    question = {"examples": [{"item": id_of(client)}]}
+    kept = client.post("/api/v1/export?format=session", json=question).json()
+    assert kept["histoseek_session"]["index_version"] == version != client.get("/api/v1/index").json()["version"]
+
+
 def test_the_search_of_the_archive_is_that_of_the_library(built: Index) -> None:
     archive = Archive(built, secret_of(built))
     question = SearchIn.model_validate({"examples": [{"vector": np.eye(32)[0].tolist()}], "k": 3, "per_slide": None})

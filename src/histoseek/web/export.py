@@ -76,7 +76,7 @@ def exported(archive: Archive, asked: Question, what: Format) -> bytes:
         "parquet": lambda: parquet_of(archive, answer),
         "geojson": lambda: geojson_of(archive, answer.hits),
         "sheet": lambda: sheet_of(archive, asked, answer.hits),
-        "session": lambda: session_text(asked, archive.now()).encode(),
+        "session": lambda: session_text(asked, answer.index).encode(),
     }
     return makers[what]()
 

@@ -1,5 +1,5 @@
 /** The page: header, question, what was found, context. */
-import { start } from './actions.js';
+import { askFragment, start } from './actions.js';
 import { About } from './about.js';
 import { AskPanel } from './ask_panel.js';
 import { DropAnywhere } from './ask_picture.js';
@@ -90,4 +90,5 @@ function skip(event) {
 }
 
 render(html`<${Page} />`, document.getElementById('page'));
+window.addEventListener('hashchange', askFragment);
 start();
