@@ -24,6 +24,10 @@ class ImageError(HistoseekError):
     """One image cannot be used; bulk work records it in `skipped.csv` and goes on."""
 
 
+class TooManyPixelsError(ImageError):
+    """An image has more pixels than are read, or takes more memory than there is for it."""
+
+
 class EncoderError(HistoseekError):
     """An encoder cannot be loaded, or cannot do what was asked of it."""
 
