@@ -240,6 +240,27 @@ def test_the_archive_may_change_while_it_is_served(opened: Opened, tmp_path: Pat
     assert client.get("/api/v1/index").json()["n_items"] == 19
 
 
+def test_a_question_sees_one_version(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process writes between its examples, its rules and its answer changes none of them."""
+    looks: list[str] = []
+    now = Archive.now
+    item, other = id_of(client), id_of(client, "toy/p1_0")
+
+    def counted(archive: Archive) -> Index:
+        looks.append("")
+        return now(archive)
+
+    monkeypatch.setattr(Archive, "now", counted)
+    filters = [{"column": "label", "values": ["red", "green", "blue"]}]
+    question = {"examples": [{"item": item}, {"item": other}], "filters": filters, "only": [item, other]}
+    assert client.post("/api/v1/search", json=question).status_code == 200
+    assert len(looks) == 1
+    for what in ("csv", "session", "sheet"):
+        looks.clear()
+        assert client.post(f"/api/v1/export?format={what}", json=question).status_code == 200
+        assert len(looks) == 1, what
+
+
 def test_a_batch_answers_each_line_in_its_place(client: TestClient) -> None:
     good = {"examples": [{"item": id_of(client)}], "k": 2}
     lines = [json.dumps(good), "nonsense", json.dumps({"examples": [{"item": "A" * 16}]}), "", json.dumps(good)]

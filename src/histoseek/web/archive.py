@@ -147,10 +147,6 @@ class Archive:
         seen = self._catalogue(index)
         return Told(index.about, version_of(index), len(index), seen.n_slides, seen.n_patients, seen.columns)
 
-    def columns(self) -> list[ColumnOut]:
-        """The columns that may be shown and filtered by."""
-        return self._catalogue(self.now()).columns
-
     @property
     def has_map(self) -> bool:
         """Whether there is a map of the archive as it is now."""
@@ -174,17 +170,16 @@ class Archive:
         """The opaque id of an item, the same on every start."""
         return self._names.id_of("item", item.id)
 
-    def item(self, opaque: str) -> Item:
-        """The item that goes by an id; raises `UnknownId`."""
-        index = self.now()
+    def item(self, opaque: str, index: Index | None = None) -> Item:
+        """The item that goes by an id, in a version or else now; raises `UnknownId`."""
+        index = self.now() if index is None else index
         row = self._catalogue(index).items.row(opaque)
         if row is None:
             raise UnknownId("item")
         return item_of(index.rows.items.slice(row, 1).to_pylist()[0])
 
-    def _names_of(self, opaque: Sequence[str]) -> list[str]:
+    def _names_of(self, opaque: Sequence[str], index: Index) -> list[str]:
         """What the archive calls many items; quicker than one after the other."""
-        index = self.now()
         rows = self.rows_of(index, opaque)
         if None in rows:
             raise UnknownId("item")
@@ -195,9 +190,9 @@ class Archive:
         """The opaque id of a slide, by the path that items name it by."""
         return self._names.id_of("slide", path)
 
-    def slide(self, opaque: str) -> SlideEntry:
-        """The slide, or other file of the archive, that goes by an id; raises `UnknownId`."""
-        index = self.now()
+    def slide(self, opaque: str, index: Index | None = None) -> SlideEntry:
+        """The slide, or other file of the archive, that goes by an id, in a version or else now; raises `UnknownId`."""
+        index = self.now() if index is None else index
         source = self._catalogue(index).paths.name(opaque)
         if source is None:
             raise UnknownId("slide")
@@ -227,26 +222,29 @@ class Archive:
         """What the patient of an item is called; None where none is known, so that the item stands for itself."""
         return self._names.patient(item.group) if is_patient_known(item) else None
 
-    def examples(self, asked: Sequence[ExampleIn]) -> list[Example]:
-        """Examples by opaque ids as examples of the index.
+    def examples(self, asked: Sequence[ExampleIn], index: Index | None = None) -> list[Example]:
+        """Examples by opaque ids as examples of the index, in a version or else now.
 
         Raises:
             UnknownId: an item or a slide is not there.
             CannotAnswer: a region is too large.
         """
-        return [self._example(one) for one in asked]
+        index = self.now() if index is None else index
+        return [self._example(one, index) for one in asked]
 
-    def rules(self, asked: SearchIn) -> RuleOptions:
-        """The rules of a question, its filters as a condition.
+    def rules(self, asked: SearchIn, index: Index | None = None) -> RuleOptions:
+        """The rules of a question, its filters as a condition, in a version or else now.
 
         Raises:
             CannotAnswer: a column is unknown.
             UnknownId: an item that is searched among is not there.
         """
+        index = self.now() if index is None else index
+        columns = self._catalogue(index).columns
         return {
-            "only": None if asked.only is None else self._names_of(asked.only),
+            "only": None if asked.only is None else self._names_of(asked.only, index),
             "k": asked.k,
-            "where": where_of(asked.filters, self.columns(), keep_names=self.keep_names),
+            "where": where_of(asked.filters, columns, keep_names=self.keep_names),
             "exclude_group": asked.exclude_group,
             "per_slide": asked.per_slide,
             "collapse": asked.collapse,
@@ -257,10 +255,10 @@ class Archive:
         """The hits of a question; raises as `answer` does."""
         return self.answer(asked).hits
 
-    def vector(self, asked: SearchIn) -> NDArray[np.float32]:
-        """The unit vector `[D]` of a question; raises as `answer` does."""
-        index = self.now()
-        vector = self._vector(index, self.examples(asked.examples))
+    def vector(self, asked: SearchIn, index: Index | None = None) -> NDArray[np.float32]:
+        """The unit vector `[D]` of a question, in a version or else now; raises as `answer` does."""
+        index = self.now() if index is None else index
+        vector = self._vector(index, self.examples(asked.examples, index))
         self._note(index, asked, vector)
         return vector
 
@@ -274,8 +272,8 @@ class Archive:
             Problem: what is asked is not there, or cannot be answered.
         """
         index = self.now()
-        examples = [*self.examples(asked.examples), *([picture] if picture is not None else [])]
-        rules = self.rules(asked)
+        examples = [*self.examples(asked.examples, index), *([picture] if picture is not None else [])]
+        rules = self.rules(asked, index)
         sent = [one.file for one in asked.examples if isinstance(one, VectorExample)]
         held = [group for one in {*sent, digest} - {None} for group in self._groups_of_file(index, str(one))]
         if held and asked.exclude_group:
@@ -306,26 +304,26 @@ class Archive:
         except HistoseekError as error:
             raise problem_of(error) from error
 
-    def _example(self, asked: ExampleIn) -> Example:
+    def _example(self, asked: ExampleIn, index: Index) -> Example:
         if asked.weight == 0:
             raise CannotAnswer("the weight of an example must be a number other than 0")
         if isinstance(asked, ItemExample):
-            return Example("item", self.item(asked.item).id, asked.weight)
+            return Example("item", self.item(asked.item, index).id, asked.weight)
         if isinstance(asked, VectorExample):
             return Example("vector", asked.vector, asked.weight)
         if isinstance(asked, TextExample):
             return Example("text", asked.text, asked.weight)
-        return Example("region", self.region(asked.region)[0], asked.weight)
+        return Example("region", self.region(asked.region, index)[0], asked.weight)
 
-    def region(self, asked: RectangleIn | PolygonIn) -> tuple[Region, float | None]:
-        """A part of a slide by the slide's opaque id, and the slide's µm per pixel as far as it is known.
+    def region(self, asked: RectangleIn | PolygonIn, index: Index | None = None) -> tuple[Region, float | None]:
+        """A part of a slide by the slide's opaque id in a version or else now, and the slide's µm per pixel.
 
         Raises:
             UnknownId: the slide is not there.
             CannotAnswer: the part does not lie on the slide, or is too large for one question.
             NotNow: the slide cannot be read now.
         """
-        slide = self.slide(asked.slide)
+        slide = self.slide(asked.slide, index)
         canvas = canvas_of(self.readers, slide.path)
         if slide.mpp is not None:
             canvas = replace(canvas, mpp=slide.mpp)

@@ -55,7 +55,7 @@ def router(archive: Archive) -> APIRouter:
         """Find what looks like some examples."""
         since = time.perf_counter()
         answer = archive.answer(asked)
-        return answer_out(archive, answer, since, _blank_regions(archive, asked))
+        return answer_out(archive, answer, since, _blank_regions(archive, answer))
 
     @routes.get("/items/{item_id}")
     def item(item_id: Annotated[str, Path(pattern=ID)]) -> ItemOut:
@@ -159,14 +159,14 @@ def _source_of(item: Item) -> Any:
     return SOURCES.get(str(stated), "dataset")
 
 
-def _blank_regions(archive: Archive, asked: Question) -> list[str]:
+def _blank_regions(archive: Archive, answer: Answer) -> list[str]:
     """What to say of regions without tissue."""
     warnings = []
-    for one in asked.examples:
+    for one in answer.asked.examples:
         if not isinstance(one, RegionExample) or one.weight < 0:
             continue
         with suppress(HistoseekError):  # the search itself has told what is wrong with the region
-            picture, _ = picture_of_region(*archive.region(one.region), LOOKED_AT_PX)
+            picture, _ = picture_of_region(*archive.region(one.region, answer.index), LOOKED_AT_PX)
             blank = why_blank(np.asarray(picture))
             if blank is not None:
                 warnings.append(f"This region looks blank: {blank}.")

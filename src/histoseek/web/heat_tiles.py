@@ -92,11 +92,12 @@ def draw_map(archive: Archive, asked: HeatIn) -> tuple[HeatOut, HeatGrid]:
     Raises:
         Problem: what is asked is not there, or the archive holds no tiles of the slide.
     """
-    slide = archive.slide(asked.slide)
+    index = archive.now()
+    slide = archive.slide(asked.slide, index)
     note_asked(slide=slide.id)
-    vector = archive.vector(asked)
+    vector = archive.vector(asked, index)
     try:
-        found = heat_of_file(archive.now(), vector, slide.source)
+        found = heat_of_file(index, vector, slide.source)
     except HistoseekError as error:
         raise problem_of(error) from error
     with opened(archive, slide.path) as reader:
