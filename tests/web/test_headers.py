@@ -48,6 +48,7 @@ def test_every_answer_carries_the_headers_of_safety(client: TestClient) -> None:
     ]
     for answer in answers:
         for name, parts in STRICT.items():
+            assert "blob:" not in answer.headers[name] and "data:" not in answer.headers[name]
             assert all(part in answer.headers[name] for part in parts), (answer.url, name)
         policy = answer.headers["Content-Security-Policy"]
         assert "unsafe" not in policy and "*" not in policy and "http" not in policy
