@@ -57,6 +57,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/manifests.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/near_duplicates.py
 
 clean:
 	rm -rf .venv demo real dist build

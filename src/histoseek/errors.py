@@ -16,12 +16,24 @@ class InputError(HistoseekError):
     """A wrong argument, table, folder or option."""
 
 
+class QuestionError(InputError):
+    """A question that cannot be answered; its message repeats only the question, so that whoever asked may read it."""
+
+
 class ImageError(HistoseekError):
     """One image cannot be used; bulk work records it in `skipped.csv` and goes on."""
 
 
+class TooManyPixelsError(ImageError):
+    """An image has more pixels than are read, or takes more memory than there is for it."""
+
+
 class EncoderError(HistoseekError):
     """An encoder cannot be loaded, or cannot do what was asked of it."""
+
+
+class NoWordsError(EncoderError, QuestionError):
+    """Words were asked of an encoder that knows pictures alone."""
 
 
 class FingerprintError(EncoderError):

@@ -240,6 +240,27 @@ def test_the_archive_may_change_while_it_is_served(opened: Opened, tmp_path: Pat
     assert client.get("/api/v1/index").json()["n_items"] == 19
 
 
+def test_a_question_sees_one_version(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process writes between its examples, its rules and its answer changes none of them."""
+    looks: list[str] = []
+    now = Archive.now
+    item, other = id_of(client), id_of(client, "toy/p1_0")
+
+    def counted(archive: Archive) -> Index:
+        looks.append("")
+        return now(archive)
+
+    monkeypatch.setattr(Archive, "now", counted)
+    filters = [{"column": "label", "values": ["red", "green", "blue"]}]
+    question = {"examples": [{"item": item}, {"item": other}], "filters": filters, "only": [item, other]}
+    assert client.post("/api/v1/search", json=question).status_code == 200
+    assert len(looks) == 1
+    for what in ("csv", "session", "sheet"):
+        looks.clear()
+        assert client.post(f"/api/v1/export?format={what}", json=question).status_code == 200
+        assert len(looks) == 1, what
+
+
 def test_a_batch_answers_each_line_in_its_place(client: TestClient) -> None:
     good = {"examples": [{"item": id_of(client)}], "k": 2}
     lines = [json.dumps(good), "nonsense", json.dumps({"examples": [{"item": "A" * 16}]}), "", json.dumps(good)]
@@ -331,6 +352,40 @@ def test_a_saved_question_is_asked_again(built: Index, client: TestClient, tmp_p
             replay_session(built, file)
     with pytest.raises(InputError, match="cannot be read"):
         replay_session(built, tmp_path / "none.json")
+
+
+def test_a_question_of_a_server_that_keeps_names_is_asked_again(opened: Opened, tmp_path: Path) -> None:
+    from histoseek.web.session_file import replay_session
+
+    index = Index.build(private(tmp_path / "Doe_Jane"), TinyEncoder(), tmp_path / "x.index")
+    client = opened(index, keep_names=True)
+    filters = [{"column": "surname", "values": ["Doe p1", "Doe p2"]}]
+    question = {"examples": [{"item": id_of(client, index.manifest[0].id)}], "filters": filters}
+    told = asked(client, **question)
+    assert len(told["hits"]) > 1
+    file = tmp_path / "session.json"
+    file.write_bytes(client.post("/api/v1/export?format=session", json=question).content)
+    assert [hit.item.id for hit in replay_session(index, file)] == names_of(client, told)
+
+
+def test_a_saved_question_names_the_version_that_was_searched(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p").mkdir()
+    index = Index.build(write_archive(tmp_path / "p", 5), TinyEncoder(), tmp_path / "x.index")
+    client = opened(Index.open(tmp_path / "x.index", TinyEncoder()))
+    archive, version = app_of(client).state.archive, client.get("/api/v1/index").json()["version"]
+    answer = archive.answer
+
+    def answer_and_change(asked: SearchIn) -> Any:
+        found = answer(asked)
+        index.remove(Removal(items=("toy/p1_0",)))
+        return found
+
+    monkeypatch.setattr(archive, "answer", answer_and_change)
+    question = {"examples": [{"item": id_of(client)}]}
+    kept = client.post("/api/v1/export?format=session", json=question).json()
+    assert kept["histoseek_session"]["index_version"] == version != client.get("/api/v1/index").json()["version"]
 
 
 def test_the_search_of_the_archive_is_that_of_the_library(built: Index) -> None:

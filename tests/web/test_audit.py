@@ -19,6 +19,8 @@ from histoseek.errors import DamagedError, StorageError
 from histoseek.web import audit
 from histoseek.web.audit import FIRST, AuditLog, verify_audit
 from histoseek.web.keys import add_key
+from histoseek.web.trail import Seen
+from tests.web.archives import write_archive as write_tiled
 from tests.web.conftest import Opened, app_of, id_of
 
 
@@ -217,6 +219,72 @@ def test_what_was_asked_is_told_and_nothing_else(opened: Opened, tmp_path: Path)
     whole = app_of(client).state.parts.log.path.read_text()
     for secret in (text, "Doe", "the words", "toy/", "p0_0", ".png", str(found["query"]["vector"][0])[:8]):
         assert secret not in whole, secret
+
+
+def looked_at(client: TestClient) -> list[tuple[str, list[str]]]:
+    return [(line["action"], line["ids"]) for line in lines_of(app_of(client).state.parts.log.path)]
+
+
+def test_no_picture_is_taken_out_without_a_line(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = id_of(client), id_of(client, "toy/p1_0")
+    for _ in range(3):
+        assert client.get(f"/api/v1/items/{first}/thumbnail").status_code == 200
+    assert looked_at(client) == [("items thumbnail", [first])]
+    slide = client.get(f"/api/v1/items/{second}").json()["slide"]["id"]
+    assert client.get(f"/api/v1/items/{second}/thumbnail?px=64").status_code == 200  # the item was told already
+    for path in (f"{slide}.dzi", f"{slide}_files/0/0_0.jpg", f"{slide}_files/1/0_0.jpg"):
+        assert client.get(f"/api/v1/slides/{path}").status_code == 200
+    seen = [("items thumbnail", [first]), ("items", [second]), ("slides tiles", [slide])]
+    assert looked_at(client) == seen
+    monkeypatch.setattr("histoseek.web.trail.monotonic", lambda: 1e12)  # an hour later
+    assert client.get(f"/api/v1/items/{first}/thumbnail").status_code == 200
+    assert looked_at(client) == [*seen, ("items thumbnail", [first])]
+
+
+def test_hits_that_a_line_shows_need_no_lines_of_their_pictures(client: TestClient) -> None:
+    found = client.post("/api/v1/search", json={"examples": [{"item": id_of(client)}], "k": 5}).json()
+    for hit in found["hits"]:
+        client.get(f"/api/v1/items/{hit['id']}/thumbnail")
+    assert [action for action, _ in looked_at(client)] == ["search"]
+
+
+def test_what_one_client_saw_is_not_what_another_saw(opened: Opened, tmp_path: Path) -> None:
+    keys = [add_key(tmp_path / "keys.json", "read") for _ in range(2)]
+    client = opened(api_key_file=tmp_path / "keys.json")
+    item = id_of(client)
+    for text, _ in keys * 2:
+        client.get(f"/api/v1/items/{item}/thumbnail", headers={"Authorization": f"Bearer {text}"})
+    lines = lines_of(app_of(client).state.parts.log.path)
+    assert [line["key"] for line in lines] == [key.id for _, key in keys]
+
+
+def test_what_was_seen_is_bounded_and_forgotten_to_the_side_of_more_lines() -> None:
+    seen = Seen(most=3)
+    seen.add("k", ["a", "b", "c", "d"])
+    assert [seen.has("k", one) for one in "abcd"] == [False, True, True, True]
+    assert not Seen(seconds=0.0).has("k", "a")
+
+
+def test_a_heat_map_names_its_slide(opened: Opened, tmp_path: Path) -> None:
+    client = opened(write_tiled(tmp_path))
+    archive = app_of(client).state.archive
+    slide, item = archive.slide_id("P01/doe.tif"), archive.item_id(archive.index.manifest[0])
+    answer = client.post("/api/v1/heat", json={"examples": [{"item": item}], "slide": slide})
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert client.get(f"/api/v1/slides/{slide}/heat/{told['query']}/0/0_0.png").status_code == 200
+    lines = lines_of(app_of(client).state.parts.log.path)
+    assert [line["action"] for line in lines] == ["heat"]
+    assert (lines[0]["slide"], lines[0]["ids"], lines[0]["query"]) == (slide, [item], told["query"])
+
+
+def test_a_wrong_key_is_logged_with_its_address(opened: Opened, tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.json", "read")
+    client = opened(api_key_file=tmp_path / "keys.json")
+    client.get("/api/v1/index", headers={"Authorization": "Bearer wrong"})
+    client.get("/api/v1/index")
+    lines = lines_of(app_of(client).state.parts.log.path)
+    assert [(line["action"], line["key"]) for line in lines] == [("refused", "nobody testclient")] * 2
 
 
 def test_those_turned_away_cannot_fill_the_disk(opened: Opened, tmp_path: Path) -> None:

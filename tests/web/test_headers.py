@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
+from histoseek.errors import (
+    DamagedError,
+    EncoderError,
+    HistoseekError,
+    ImageError,
+    InputError,
+    NoWordsError,
+    QuestionError,
+    StorageError,
+)
 from histoseek.web import page
+from histoseek.web.problems import problem_of
 from tests.web.conftest import Opened, id_of
 
 STRICT = {
@@ -37,6 +48,7 @@ def test_every_answer_carries_the_headers_of_safety(client: TestClient) -> None:
     ]
     for answer in answers:
         for name, parts in STRICT.items():
+            assert "blob:" not in answer.headers[name] and "data:" not in answer.headers[name]
             assert all(part in answer.headers[name] for part in parts), (answer.url, name)
         policy = answer.headers["Content-Security-Policy"]
         assert "unsafe" not in policy and "*" not in policy and "http" not in policy
@@ -125,3 +137,26 @@ def test_an_installation_without_a_page_says_so(
     (home / "page" / "index.html").write_text("<!doctype html>")
     answer = opened().get("/")
     assert answer.status_code == 503 and "scripts/page_assets.py" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "is_told"),
+    [
+        (QuestionError("the examples cancel each other out, as 1/2 and -1/2 do"), 422, True),
+        (NoWordsError("it knows no words"), 422, True),
+        (InputError("Doe_Jane.svs does not say how large its pixels are"), 422, False),
+        (InputError("item 'Doe Jane' is not there"), 422, False),
+        (EncoderError("no encoder in C:\\Doe"), 422, False),
+        (ImageError("Doe_Jane.svs cannot be decoded"), 409, False),
+        (StorageError("Doe_Jane.svs is locked"), 503, False),
+        (DamagedError("/srv/Doe/x.index is damaged"), 503, False),
+    ],
+)
+def test_only_what_was_written_for_clients_is_told(
+    error: HistoseekError, status: int, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    problem = problem_of(error)
+    assert problem.status == status
+    assert (str(problem) == str(error)) is is_told
+    assert ("Doe" in str(problem)) is False
+    assert (str(error) in caplog.text) is not is_told

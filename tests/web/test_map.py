@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,19 @@ def test_slides_and_patients_come_by_their_pseudonyms(client: TestClient, index:
     names, codes = codes_of(client, "slide")
     assert [names[code] for code in codes] == [archive.slide_name(item) for item in items]
     assert not any("doe" in name or "P0" in name for name in names)
+
+
+def test_an_own_column_called_like_the_pseudonyms_is_another(tmp_path: Path) -> None:
+    found = list(write_archive(tmp_path).manifest)
+    items = [replace(item, extra={"patient": f"ward {len(item.group) % 2}"}) for item in found]
+    index = hs.Index.build(hs.Manifest.from_items(items, tmp_path), hs.load_encoder("color"), tmp_path / "own.index")
+    make_layout(index)
+    client = TestClient(create_app(index), base_url="http://127.0.0.1")
+    columns = client.get("/api/v1/map").json()["columns"]
+    assert len(columns) == len(set(columns))
+    assert {"patient", "patient (archive)"} <= set(columns)
+    assert codes_of(client, "patient (archive)")[0] == ["ward 1"]
+    assert all(name.startswith("P-") for name in codes_of(client, "patient")[0])
 
 
 @pytest.mark.parametrize("name", ["path", "id", "group", "sha256", "nope", "..%2f..%2fetc%2fpasswd", "a%00b", ""])

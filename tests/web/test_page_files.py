@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 import re
 import sys
 from importlib.resources import files
@@ -12,6 +13,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from histoseek.imaging import FORMATS, quality
+from histoseek.web import Limits
 
 WEB = Path(str(files("histoseek.web")))
 PAGE = WEB / "page"
@@ -63,6 +67,38 @@ def test_page_has_no_script_and_no_style_of_its_own() -> None:
     assert all('src="' in tag for tag in re.findall(r"<script[^>]*>", text))
     assert "<style" not in text
     assert not re.search(r"\son\w+=|\sstyle=|https?://", text)
+
+
+def number_in(name: str, constant: str) -> float:
+    """A number that a script states as a product of numbers."""
+    found = re.search(rf"^const {constant} = ([\d. *]+);", (PAGE / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None, constant
+    return math.prod(float(part) for part in found[1].split("*"))
+
+
+def test_page_takes_the_pictures_that_the_server_takes() -> None:
+    assert number_in("picture.js", "MAX_BYTES") == Limits().upload_bytes
+    text = (PAGE / "picture.js").read_text(encoding="utf-8")
+    kinds = re.search(r"const KINDS = \[(.*?)\];", text)
+    assert kinds is not None
+    assert {f"image/{name.lower()}" for name in FORMATS} <= set(re.findall(r"'([^']+)'", kinds[1]))
+    asked = (PAGE / "ask_picture.js").read_text(encoding="utf-8")
+    accepted = re.search(r'accept="([^"]+)"', asked)
+    assert accepted is not None
+    assert set(accepted[1].split(",")) == {f"image/{name.lower()}" for name in FORMATS}
+
+
+def test_page_and_server_tell_blank_pictures_alike() -> None:
+    for name in ("BRIGHT", "COLOURLESS", "BLANK_SHARE", "EVEN_SPREAD"):
+        assert number_in("picture.js", name) == getattr(quality, name)
+
+
+def test_no_function_of_a_script_is_left_over() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in FILES if path.suffix == ".js"]
+    whole = "\n".join(texts)
+    for text in texts:
+        for word in re.findall(r"^(?:export )?(?:async )?(?:function|const) (\w+)", text, re.MULTILINE):
+            assert len(re.findall(rf"\b{word}\b", whole)) > 1, f"nobody uses {word}"
 
 
 def test_imports_lead_to_files_that_are_there() -> None:

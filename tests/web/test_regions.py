@@ -130,6 +130,71 @@ def test_regions_that_cannot_be_are_sentences(client: TestClient, region: dict[s
     assert "Doe" not in answer.text and "/" not in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("region", "reason"),
+    [
+        ({"x": 1000, "y": 0, "width": 100, "height": 100}, "does not lie inside the slide: the slide is 1024 × 768"),
+        ({"x": 0, "y": 700, "width": 10, "height": 69}, "does not lie inside the slide"),
+        ({"polygon": [[0, 0], [10, 0], [20, 0]]}, "has no area"),
+        ({"polygon": [[0, 0], [10, 0], [0, 0], [0, 10]]}, "has no area"),
+        ({"polygon": [[1024, 0], [1030, 0], [1030, 10]]}, "beyond the border: the slide is 1024 × 768"),
+        ({"x": 0, "y": 0, "width": 1e4, "height": 10}, "does not lie inside"),
+    ],
+)
+def test_what_is_wrong_with_a_region_is_told(client: TestClient, region: dict[str, Any], reason: str) -> None:
+    answer = asked(client, {"slide": slide_of(client, 1), **region})
+    assert answer.status_code == 422 and reason in answer.json()["detail"], answer.text
+
+
+def test_an_outline_may_go_over_the_border(client: TestClient) -> None:
+    corners = [[900, 600], [1100, 600], [1100, 800], [900, 800]]
+    assert asked(client, {"slide": slide_of(client, 1), "polygon": corners}).status_code == 200
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> hs.Index:
+    """A PNG with boxes in it, and another patient's."""
+    items = []
+    for number in (1, 2):
+        picture = draw_field(512, 384, MPP, make_patient(number), number, ("fat", "stroma")).picture
+        Image.fromarray(picture).save(tmp_path / f"roi{number}.png")
+        items += [
+            hs.Item(
+                f"r{number}#{x}", f"roi{number}.png", "toy", "left", f"P{number}", "patient", box=Box(x, 0, TILE, TILE),
+                mpp=MPP, width=TILE, height=TILE,
+            )
+            for x in range(0, 512, TILE)
+        ]  # fmt: skip
+    return hs.Index.build(hs.Manifest.from_items(items, tmp_path), hs.load_encoder("color"), tmp_path / "x.index")
+
+
+def test_flat_images_are_asked_with_as_slides_are(opened: Opened, flat: hs.Index) -> None:
+    client = opened(flat)
+    slides = client.get("/api/v1/slides").json()
+    assert len(slides) == 2 and slides[0]["n_items"] == 4
+    slide = app_of(client).state.archive.slide_id("roi1.png")
+    box = {"slide": slide, "x": 100, "y": 10, "width": 150, "height": 150}
+    told = asked(client, box, collapse=False)
+    assert told.status_code == 200 and len(told.json()["hits"]) == 4, told.text
+    assert told.json()["warnings"] == []
+    corners = [[100, 10], [250, 10], [250, 160], [100, 160]]
+    shape = asked(client, {"slide": slide, "polygon": corners}, collapse=False)
+    assert [hit["id"] for hit in shape.json()["hits"]] == [hit["id"] for hit in told.json()["hits"]]
+    own = asked(client, box, exclude_group=False, collapse=False).json()["hits"]
+    left = {hit["box"]["x"] for hit in own if hit["slide"]["id"] == slide}
+    assert left == {256, 384}  # what the box overlaps is the question itself
+
+
+def test_a_region_of_a_slide_without_scale_is_a_sentence(opened: Opened, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 300), "pink").save(tmp_path / "a.png")
+    item = hs.Item("a", "a.png", "toy", box=Box(0, 0, 128, 128), width=128, height=128)
+    index = hs.Index.build(hs.Manifest.from_items([item], tmp_path), hs.load_encoder("color"), tmp_path / "x.index")
+    client = opened(index)
+    slide = app_of(client).state.archive.slide_id("a.png")
+    answer = asked(client, {"slide": slide, "x": 0, "y": 0, "width": 100, "height": 100})
+    assert answer.status_code == 422 and "how large the pixels" in answer.json()["detail"]
+
+
 def test_a_slide_that_is_gone_is_a_sentence_without_its_path(opened: Opened, tmp_path: Path) -> None:
     (tmp_path / "Doe").mkdir()
     write_slide(tmp_path / "Doe" / "a.tif", draw_field(256, 256, MPP, make_patient(1), 1, ("fat",)).picture, MPP)
@@ -141,7 +206,8 @@ def test_a_slide_that_is_gone_is_a_sentence_without_its_path(opened: Opened, tmp
     for change in (Path.unlink, lambda path: path.write_bytes(b"II*\0 no slide any more")):
         change(tmp_path / "Doe" / "a.tif")
         answer = asked(client, {"slide": slide, "x": 0, "y": 0, "width": 100, "height": 100})
-        assert answer.status_code in (409, 422) and str(tmp_path) not in answer.text and "a.tif" not in answer.text
+        assert answer.status_code == 409 and "gone or damaged" in answer.json()["detail"]
+        assert str(tmp_path) not in answer.text and "a.tif" not in answer.text
 
 
 def test_slides_are_listed_with_pseudonyms(client: TestClient, slides: hs.Index) -> None:

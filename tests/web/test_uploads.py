@@ -18,6 +18,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from histoseek.errors import TooManyPixelsError
+from histoseek.imaging.flat import flat_of_bytes
 from histoseek.web.decoding import Decoder, format_of
 from histoseek.web.problems import TooLarge, UnreadablePicture
 from histoseek.web.settings import Limits
@@ -147,6 +149,19 @@ def test_pictures_are_told_by_their_bytes(decoder: Decoder, kind: str, options: 
     assert format_of(data) == kind
     decoded = decoder.decode(data)
     assert decoded.pixels.shape == (48, 64, 3) and decoded.pixels.dtype == np.uint8
+
+
+def test_too_many_pixels_are_told_by_type_and_not_by_words(decoder: Decoder) -> None:
+    with pytest.raises(TooManyPixelsError):
+        flat_of_bytes(encoded("PNG"), "PNG", 10)
+    few = Decoder(Limits(upload_pixels=10))
+    try:
+        with pytest.raises(TooLarge):
+            few.decode(encoded("PNG"))
+    finally:
+        few.close()
+    with pytest.raises(UnreadablePicture):
+        decoder.decode(encoded("PNG")[:50])
 
 
 def test_the_worker_lives_through_bad_pictures(decoder: Decoder) -> None:

@@ -82,7 +82,7 @@ def search(
     ] = None,
     per_group: Annotated[int | None, typer.Option(help="At most so many hits of one patient.")] = None,
     per_slide: Annotated[int | None, typer.Option(help="At most so many hits of one slide.")] = None,
-    collapse: Annotated[bool, typer.Option("--collapse", help="Show identical images once.")] = False,
+    collapse: Annotated[bool, typer.Option("--collapse", help="Show near-duplicates once.")] = False,
     min_score: Annotated[float | None, typer.Option(help="Leave out hits with a lower cosine.")] = None,
     sheet: Annotated[Path | None, written(help="Draw the hits into this picture.")] = None,
     csv: Annotated[Path | None, written(help="Write the hits into this CSV file.")] = None,

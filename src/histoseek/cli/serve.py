@@ -31,6 +31,7 @@ def serve(
     keep_names: Annotated[
         bool, typer.Option("--keep-names", help="Show slides and patients by their own names, not by pseudonyms.")
     ] = False,
+    show_column: Annotated[list[str] | None, typer.Option(help="Show this hidden column. May be repeated.")] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Answer to this host name too, as behind a proxy. May be repeated.")
     ] = None,
@@ -59,6 +60,7 @@ def serve(
         api_key_file=api_key_file,
         report=report,
         keep_names=keep_names,
+        show_columns=tuple(show_column or ()),
         allow_hosts=tuple(allow_host or ()),
         trust_proxies=tuple(trust_proxy or ()),
         audit_log=audit_log,

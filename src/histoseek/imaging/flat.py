@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from histoseek.errors import ImageError
+from histoseek.errors import ImageError, TooManyPixelsError
 from histoseek.imaging.pyramid import RESAMPLING, Interpolation
 from histoseek.items import MPP_RANGE, Box
 
@@ -123,7 +123,7 @@ def open_flat(path: str | Path, max_pixels: int = MAX_PIXELS) -> FlatImage:
         kinds = ", ".join(FORMATS)
         raise ImageError(f"{source} is no image that can be read ({kinds})") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(_too_large(str(source), max_pixels, "far too many")) from error
+        raise TooManyPixelsError(_too_large(str(source), max_pixels, "far too many")) from error
     except TROUBLE as error:
         raise ImageError(f"{source} cannot be read: {_reason(error)}") from error
     return _within_limits(image, str(source), max_pixels)
@@ -141,7 +141,7 @@ def flat_of_bytes(data: bytes, kind: str, max_pixels: int = MAX_PIXELS, name: st
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is no {kind} that can be read") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(_too_large(name, max_pixels, "far too many")) from error
+        raise TooManyPixelsError(_too_large(name, max_pixels, "far too many")) from error
     except TROUBLE as error:
         raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
     return _within_limits(image, name, max_pixels)
@@ -191,7 +191,7 @@ def _within_limits(image: Image.Image, name: str, max_pixels: int) -> FlatImage:
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     pixels = size[0] * size[1]
     if pixels > max_pixels:
-        raise ImageError(_too_large(name, max_pixels, f"{pixels / 1e6:.0f} million"))
+        raise TooManyPixelsError(_too_large(name, max_pixels, f"{pixels / 1e6:.0f} million"))
     if not pixels:
         raise ImageError(f"{name} has no pixels")
 

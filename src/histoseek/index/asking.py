@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoseek.encoders.encoder import unit_rows
-from histoseek.errors import EncoderError, InputError
+from histoseek.errors import InputError, NoWordsError, QuestionError
 from histoseek.imaging import MAX_PIXELS, SLIDE_SUFFIXES, image_of, open_pixels
 from histoseek.index.declared import MARK
 from histoseek.index.embedding import embed_box, embed_shape
@@ -35,7 +35,7 @@ def query_vector(index: Index, examples: Sequence[Example]) -> Vector:
     weighed = np.stack([one.weight * known[_name_of(one)] for one in examples])
     total = weighed.sum(axis=0, dtype=np.float64, keepdims=True)
     if np.linalg.norm(total) < 1e-6:
-        raise InputError("the examples cancel each other out; change their weights")
+        raise QuestionError("the examples cancel each other out; change their weights")
     vector: Vector = unit_rows(total)[0]
     return vector
 
@@ -90,9 +90,9 @@ def scale_of_region(index: Index, example: Example) -> float | None:
 
 def _embed_text(index: Index, text: str) -> Vector:
     if not text.strip():
-        raise InputError("the text to search for is empty")
+        raise QuestionError("the text to search for is empty")
     if not index.about.has_text and not index.about.loaded_from.startswith(MARK):
-        raise EncoderError(
+        raise NoWordsError(
             f"this index was made by {index.about.encoder!r}, which knows no words; index the images with a dual "
             "encoder to search by text, for example --encoder mini"
         )
@@ -124,9 +124,9 @@ def _given_vector(value: Any, dim: int) -> Vector:
     try:
         vector = np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise InputError(f"the vector must hold {dim} finite numbers, and it holds others") from error
+        raise QuestionError(f"the vector must hold {dim} finite numbers, and it holds others") from error
     if vector.shape != (dim,) or not np.isfinite(vector).all() or not vector.any():
-        raise InputError(f"the vector must hold {dim} finite numbers, not shape {vector.shape}")
+        raise QuestionError(f"the vector must hold {dim} finite numbers, not shape {vector.shape}")
     unit: Vector = unit_rows(vector[None])[0]
     return unit
 

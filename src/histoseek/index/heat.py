@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from histoseek.errors import InputError
+from histoseek.errors import InputError, QuestionError
 from histoseek.items import inside_root, item_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def heat_of_file(index: Index, vector: NDArray[np.float32], path: str) -> HeatMa
     items = index.rows.items
     rows = _boxed(items, np.flatnonzero(np.asarray(pc.equal(items["path"], path))))
     if not len(rows):
-        raise InputError("the archive holds no tiles of this slide, only the whole picture, so there is no heat map")
+        raise QuestionError("the archive holds no tiles of this slide, only the whole picture, so there is no heat map")
     return _heat(index, vector, rows)
 
 

@@ -60,8 +60,8 @@ class Rules:
     (those chosen on a map, for instance); `exclude_group` leaves out the groups of the
     query's items (None: whenever the query names an item, or a region of a slide that the archive holds; True: also
     those of query files that it holds); at
-    most `per_group` and `per_slide` hits of one group or slide; `collapse` shows identical images once; hits score at
-    least `min_score`.
+    most `per_group` and `per_slide` hits of one group or slide; `collapse` shows near-duplicates once
+    (`histoseek.index.near_duplicates`); hits score at least `min_score`.
     """
 
     k: int = 10

@@ -1,4 +1,4 @@
-"""A region of a slide, as a query: a rectangle in pixels or µm, or polygons of a GeoJSON file."""
+"""A region of a slide or a flat image, as a query: a rectangle in pixels or µm, or polygons of a GeoJSON file."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def parse_region(text: str) -> Region:
 def open_region(region: Region, mpp: float | None = None, readers: OpenReaders | None = None) -> Iterator[Placed]:
     """Open the slide of a region and lay the region onto it; `mpp` states the slide's scale where it is not known.
 
-    `readers` may hold the slide open already.
+    A flat image counts as a slide. `readers` may hold it open already.
 
     Raises:
         ImageError: the slide cannot be read.

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from histoseek.index.near_duplicates import NearDuplicates, Vectors
 from histoseek.index.query import Rules
 from histoseek.stores import Rows, rows_at
 
@@ -19,7 +20,7 @@ def select_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rows and scores of the hits, best first; `named` are the rows that the query itself consists of.
 
-    Rules that look at the hits before (so many of a group, identical images once) are kept by asking for more until
+    Rules that look at the hits before (so many of a group, near-duplicates once) are kept by asking for more until
     enough are left, so the answer is what going through the whole ranking would give.
     """
     mask = _without_query(rows, rules, allowed, named)
@@ -31,7 +32,7 @@ def select_rows(
         hits, scores = found.rows[0][keep], found.scores[0][keep]
         if rules.min_score is not None:
             hits, scores = hits[scores >= rules.min_score], scores[scores >= rules.min_score]
-        kept = within_quotas(rows.items, hits, rules)
+        kept = within_quotas(rows.items, hits, rules, rows.checked)
         enough = len(kept) >= rules.k or asked >= n_allowed or len(hits) < asked
         if enough:
             return hits[kept][: rules.k], scores[kept][: rules.k]
@@ -46,7 +47,7 @@ def select_many(
     named: Sequence[int] | None,
 ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Rows and scores of the hits of each of `vectors` [Q, D]; `named` are the rows that they belong to."""
-    if named is not None or rules.min_score is not None or _quotas(rules):
+    if named is not None or rules.min_score is not None or rules.collapse or _quotas(rules):
         own: list[list[int]] = [[] for _ in vectors] if named is None else [[row] for row in named]
         return [select_rows(rows, vector, rules, allowed, mine) for vector, mine in zip(vectors, own, strict=True)]
     found = rows.find(vectors, min(rules.k, rows.items.num_rows), allowed)
@@ -77,18 +78,28 @@ def _without_query(
     return mask
 
 
-def within_quotas(items: pa.Table, hits: NDArray[np.int64], rules: Rules) -> NDArray[np.int64]:
-    """Positions in `hits` that are left when each group, slide and picture has used up its share."""
+def within_quotas(
+    items: pa.Table, hits: NDArray[np.int64], rules: Rules, vectors: Vectors | None = None
+) -> NDArray[np.int64]:
+    """Positions in `hits` that are left when each group and slide has used up its share, near-duplicates once.
+
+    Near-duplicates are told by files and boxes, and where `vectors` gives those of rows, by them too.
+    """
     quotas = _quotas(rules)
-    if not quotas:
+    if not quotas and not rules.collapse:
         return np.arange(len(hits))
-    columns = {name: _keys(items, name, hits) for name, _ in quotas}
+    columns = {name: rows_at(items.select([name]), hits)[name].to_pylist() for name, _ in quotas}
+    twins = NearDuplicates(items, hits, vectors) if rules.collapse else None
     used: dict[str, Counter[Any]] = {name: Counter() for name, _ in quotas}
     kept = []
     for at in range(len(hits)):
         keys = {name: columns[name][at] for name, _ in quotas}
         if any(keys[name] is not None and used[name][keys[name]] >= most for name, most in quotas):
             continue
+        if twins is not None:
+            if twins.has_twin(at):
+                continue
+            twins.keep(at)
         for name, key in keys.items():
             used[name][key] += 1
         kept.append(at)
@@ -99,13 +110,5 @@ def within_quotas(items: pa.Table, hits: NDArray[np.int64], rules: Rules) -> NDA
 
 def _quotas(rules: Rules) -> list[tuple[str, int]]:
     """What may be found so many times only, and how many."""
-    asked = [("group", rules.per_group), ("slide", rules.per_slide), ("content", 1 if rules.collapse else None)]
+    asked = [("group", rules.per_group), ("slide", rules.per_slide)]
     return [(name, most) for name, most in asked if most is not None]
-
-
-def _keys(items: pa.Table, name: str, hits: NDArray[np.int64]) -> list[Any]:
-    if name != "content":
-        return list(rows_at(items.select([name]), hits)[name].to_pylist())
-    columns = ["sha256", "box_x", "box_y", "box_width", "box_height"]
-    rows = rows_at(items.select(columns), hits).to_pylist()
-    return [tuple(row.values()) if row["sha256"] is not None else None for row in rows]

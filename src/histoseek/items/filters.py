@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histoseek.errors import InputError
+from histoseek.errors import InputError, QuestionError
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 60
@@ -80,7 +80,7 @@ def parse_tree(where: str, columns: list[str]) -> Any:
     from sqlglot.errors import SqlglotError
 
     if len(where) > MAX_LENGTH:
-        raise InputError(f"the filter has {len(where)} characters, more than {MAX_LENGTH}; use fewer conditions")
+        raise QuestionError(f"the filter has {len(where)} characters, more than {MAX_LENGTH}; use fewer conditions")
     try:
         return parse_one(_with_quoted_columns(where, columns), dialect="duckdb", into=exp.Condition)
     except (SqlglotError, RecursionError, ValueError) as error:
@@ -244,7 +244,7 @@ def literal_of(tree: Any, schema: pa.Schema, column: Any) -> pa.Scalar:
         try:
             return value.cast(field.type)
         except pa.ArrowInvalid as error:
-            raise InputError(
+            raise QuestionError(
                 f"{_short(tree.sql())} is no date for column {field.name!r}; write '2026-01-31'"
             ) from error
     numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
@@ -252,7 +252,7 @@ def literal_of(tree: Any, schema: pa.Schema, column: Any) -> pa.Scalar:
     if not fits:
         raise InputError(f"column {field.name!r} holds {field.type}, which {_short(tree.sql())} is not")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise InputError(f"{_short(tree.sql())} is too large a number for column {field.name!r}")
+        raise QuestionError(f"{_short(tree.sql())} is too large a number for column {field.name!r}")
     return pa.scalar(value)
 
 

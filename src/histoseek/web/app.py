@@ -108,7 +108,13 @@ def _parts(index: Index, settings: Settings) -> Parts:
         )
     limits = settings.limits
     encoding = Turnstile(1, limits.encoding_waits)
-    archive = Archive(index, secret_of(index), keep_names=settings.keep_names, encoding=encoding)
+    archive = Archive(
+        index,
+        secret_of(index),
+        keep_names=settings.keep_names,
+        show_columns=settings.show_columns,
+        encoding=encoding,
+    )
     archive.told()  # a damaged index is told before anything listens
     if settings.report is not None:
         archive.calibration = calibrate(Report.read(settings.report), index.about)

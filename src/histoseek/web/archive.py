@@ -26,9 +26,10 @@ from histoseek.items.filters import text_literal
 from histoseek.web.audit import note_asked
 from histoseek.web.budget import A_QUESTION, Budget, cost_of
 from histoseek.web.catalogue import Catalogue
-from histoseek.web.columns import where_of
+from histoseek.web.columns import Showing, check_columns, where_of
 from histoseek.web.problems import CannotAnswer, UnknownId, problem_of
-from histoseek.web.pseudonyms import Pseudonyms
+from histoseek.web.pseudonyms import Pseudonyms, is_patient_known
+from histoseek.web.regions import canvas_of, region_of
 from histoseek.web.schemas import (
     ColumnOut,
     ExampleIn,
@@ -66,17 +67,23 @@ class SlideEntry:
 
 @dataclass(frozen=True)
 class Answer:
-    """Hits with the unit vector `[D]` that found them, in the version of the archive that was searched.
+    """Hits with the unit vector `[D]` that found them, in `index`, the version of the archive that was searched.
 
     `is_comparable` says whether their scores are on the scale of one picture with another: those of words are not, nor
     are those of examples that push away. `file` is the digest of the upload among them.
     """
 
+    asked: SearchIn
     hits: Hits
     vector: NDArray[np.float32]
-    version: str
+    index: Index
     is_comparable: bool
     file: str | None = None
+
+    @property
+    def version(self) -> str:
+        """The version of the archive that was searched."""
+        return version_of(self.index)
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,8 @@ class Archive:
     """An index as the server shows it: items, slides and patients under opaque names.
 
     Each request sees one version of the archive, whatever others write meanwhile. `encoding` is entered around each
-    piece of work of the encoder, and keeps a bounded number of them waiting.
+    piece of work of the encoder, and keeps a bounded number of them waiting. `show_columns` are shown although they
+    look as if they told who somebody is; `InputError` where there is none of that name.
     """
 
     def __init__(
@@ -104,6 +112,7 @@ class Archive:
         secret: bytes,
         *,
         keep_names: bool = False,
+        show_columns: Sequence[str] = (),
         encoding: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.index = index
@@ -111,9 +120,12 @@ class Archive:
         self.calibration: Calibration | None = None
         self.readers = OpenReaders(SLIDES_OPEN, flat_pixels=MAX_PIXELS)
         self._names = Pseudonyms(secret, keep_names=keep_names)
+        self._showing = Showing(keep_names, frozenset(show_columns))
         self._encoding = encoding
         self._lock = threading.Lock()
         self._seen: tuple[View, Catalogue] | None = None
+        if show_columns:
+            check_columns(index.rows.items, show_columns)
 
     def now(self) -> Index:
         """The archive as it is now, to be used for one request: what others write does not change it."""
@@ -134,10 +146,6 @@ class Archive:
         index = self.now()
         seen = self._catalogue(index)
         return Told(index.about, version_of(index), len(index), seen.n_slides, seen.n_patients, seen.columns)
-
-    def columns(self) -> list[ColumnOut]:
-        """The columns that may be shown and filtered by."""
-        return self._catalogue(self.now()).columns
 
     @property
     def has_map(self) -> bool:
@@ -162,17 +170,16 @@ class Archive:
         """The opaque id of an item, the same on every start."""
         return self._names.id_of("item", item.id)
 
-    def item(self, opaque: str) -> Item:
-        """The item that goes by an id; raises `UnknownId`."""
-        index = self.now()
+    def item(self, opaque: str, index: Index | None = None) -> Item:
+        """The item that goes by an id, in a version or else now; raises `UnknownId`."""
+        index = self.now() if index is None else index
         row = self._catalogue(index).items.row(opaque)
         if row is None:
             raise UnknownId("item")
         return item_of(index.rows.items.slice(row, 1).to_pylist()[0])
 
-    def _names_of(self, opaque: Sequence[str]) -> list[str]:
+    def _names_of(self, opaque: Sequence[str], index: Index) -> list[str]:
         """What the archive calls many items; quicker than one after the other."""
-        index = self.now()
         rows = self.rows_of(index, opaque)
         if None in rows:
             raise UnknownId("item")
@@ -183,9 +190,9 @@ class Archive:
         """The opaque id of a slide, by the path that items name it by."""
         return self._names.id_of("slide", path)
 
-    def slide(self, opaque: str) -> SlideEntry:
-        """The slide, or other file of the archive, that goes by an id; raises `UnknownId`."""
-        index = self.now()
+    def slide(self, opaque: str, index: Index | None = None) -> SlideEntry:
+        """The slide, or other file of the archive, that goes by an id, in a version or else now; raises `UnknownId`."""
+        index = self.now() if index is None else index
         source = self._catalogue(index).paths.name(opaque)
         if source is None:
             raise UnknownId("slide")
@@ -217,28 +224,31 @@ class Archive:
 
     def patient_name(self, item: Item) -> str | None:
         """What the patient of an item is called; None where none is known, so that the item stands for itself."""
-        return None if item.group_source in ("", "image") else self._names.patient(item.group)
+        return self._names.patient(item.group) if is_patient_known(item) else None
 
-    def examples(self, asked: Sequence[ExampleIn]) -> list[Example]:
-        """Examples by opaque ids as examples of the index.
+    def examples(self, asked: Sequence[ExampleIn], index: Index | None = None) -> list[Example]:
+        """Examples by opaque ids as examples of the index, in a version or else now.
 
         Raises:
             UnknownId: an item or a slide is not there.
             CannotAnswer: a region is too large.
         """
-        return [self._example(one) for one in asked]
+        index = self.now() if index is None else index
+        return [self._example(one, index) for one in asked]
 
-    def rules(self, asked: SearchIn) -> RuleOptions:
-        """The rules of a question, its filters as a condition.
+    def rules(self, asked: SearchIn, index: Index | None = None) -> RuleOptions:
+        """The rules of a question, its filters as a condition, in a version or else now.
 
         Raises:
             CannotAnswer: a column is unknown.
             UnknownId: an item that is searched among is not there.
         """
+        index = self.now() if index is None else index
+        columns = self._catalogue(index).columns
         return {
-            "only": None if asked.only is None else self._names_of(asked.only),
+            "only": None if asked.only is None else self._names_of(asked.only, index),
             "k": asked.k,
-            "where": where_of(asked.filters, self.columns()),
+            "where": where_of(asked.filters, columns, keep_names=self.keep_names),
             "exclude_group": asked.exclude_group,
             "per_slide": asked.per_slide,
             "collapse": asked.collapse,
@@ -249,11 +259,11 @@ class Archive:
         """The hits of a question; raises as `answer` does."""
         return self.answer(asked).hits
 
-    def vector(self, asked: SearchIn) -> NDArray[np.float32]:
-        """The unit vector `[D]` of a question; raises as `answer` does."""
-        index = self.now()
-        Budget().spend(cost_of(self, asked))
-        vector = self._vector(index, self.examples(asked.examples))
+    def vector(self, asked: SearchIn, index: Index | None = None) -> NDArray[np.float32]:
+        """The unit vector `[D]` of a question, in a version or else now; raises as `answer` does."""
+        index = self.now() if index is None else index
+        Budget().spend(cost_of(self, asked, index))
+        vector = self._vector(index, self.examples(asked.examples, index))
         self._note(index, asked, vector)
         return vector
 
@@ -273,9 +283,9 @@ class Archive:
             Problem: what is asked is not there, or cannot be answered.
         """
         index = self.now()
-        (budget or Budget()).spend(cost_of(self, asked))
-        examples = [*self.examples(asked.examples), *([picture] if picture is not None else [])]
-        rules = self.rules(asked)
+        (budget or Budget()).spend(cost_of(self, asked, index))
+        examples = [*self.examples(asked.examples, index), *([picture] if picture is not None else [])]
+        rules = self.rules(asked, index)
         sent = [one.file for one in asked.examples if isinstance(one, VectorExample)]
         held = [group for one in {*sent, digest} - {None} for group in self._groups_of_file(index, str(one))]
         if held and asked.exclude_group:
@@ -288,7 +298,7 @@ class Archive:
         self._note(index, asked, vector)
         note_asked(k=asked.k, shown=[self.item_id(hit.item) for hit in hits])
         is_comparable = all(one.kind != "text" and one.weight > 0 for one in examples)
-        return Answer(replace(hits, query={}), vector, version_of(index), is_comparable, digest)
+        return Answer(asked, replace(hits, query={}), vector, index, is_comparable, digest)
 
     def _note(self, index: Index, asked: SearchIn, vector: NDArray[np.float32]) -> None:
         """Tell the audit log what was asked: ids of the server's own making and a digest, never words or pixels."""
@@ -306,43 +316,41 @@ class Archive:
         except HistoseekError as error:
             raise problem_of(error) from error
 
-    def _example(self, asked: ExampleIn) -> Example:
+    def _example(self, asked: ExampleIn, index: Index) -> Example:
         if asked.weight == 0:
             raise CannotAnswer("the weight of an example must be a number other than 0")
         if isinstance(asked, ItemExample):
-            return Example("item", self.item(asked.item).id, asked.weight)
+            return Example("item", self.item(asked.item, index).id, asked.weight)
         if isinstance(asked, VectorExample):
             return Example("vector", asked.vector, asked.weight)
         if isinstance(asked, TextExample):
             return Example("text", asked.text, asked.weight)
-        return Example("region", self.region(asked.region)[0], asked.weight)
+        return Example("region", self.region(asked.region, index)[0], asked.weight)
 
-    def region(self, asked: RectangleIn | PolygonIn) -> tuple[Region, float | None]:
-        """A part of a slide by the slide's opaque id, and the slide's µm per pixel as far as it is known.
+    def region(self, asked: RectangleIn | PolygonIn, index: Index | None = None) -> tuple[Region, float | None]:
+        """A part of a slide by the slide's opaque id in a version or else now, and the slide's µm per pixel.
 
         Raises:
             UnknownId: the slide is not there.
-            CannotAnswer: the part is too large for one question.
+            CannotAnswer: the part does not lie on the slide, or is too large for one question.
+            NotNow: the slide cannot be read now.
         """
-        slide = self.slide(asked.slide)
-        if isinstance(asked, PolygonIn):
-            corners = tuple((float(x), float(y)) for x, y in asked.polygon)
-            across, down = (np.ptp([corner[side] for corner in corners]) for side in (0, 1))
-            region = Region(slide.path, corners=corners)
-        else:
-            across, down = asked.width, asked.height
-            region = Region(slide.path, (asked.x, asked.y, asked.width, asked.height))
+        slide = self.slide(asked.slide, index)
+        canvas = canvas_of(self.readers, slide.path)
+        if slide.mpp is not None:
+            canvas = replace(canvas, mpp=slide.mpp)
+        region, area = region_of(asked, slide.path, canvas)
         view = self.index.about.fingerprint.preprocessing
-        side = view.view_px * (view.mpp / slide.mpp if view.mpp and slide.mpp else 1.0)
-        if across * down > A_QUESTION * side * side:
+        side = view.view_px * (view.mpp / canvas.mpp if view.mpp and canvas.mpp else 1.0)
+        if area > A_QUESTION * side * side:
             raise CannotAnswer("the region is too large for one question; draw a smaller one")
-        return region, slide.mpp
+        return region, canvas.mpp
 
     def _catalogue(self, index: Index) -> Catalogue:
         view = index.view
         with self._lock:
             if self._seen is None or self._seen[0] is not view:
-                self._seen = (view, Catalogue(view.rows.items, self._names))
+                self._seen = (view, Catalogue(view.rows.items, self._names, self._showing))
             return self._seen[1]
 
     def _entry(self, index: Index, source: str, slide: str | None, mpp: float | None, n_items: int) -> SlideEntry:

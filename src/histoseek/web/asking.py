@@ -30,7 +30,7 @@ from histoseek.web.schemas import (
     SearchOut,
     SlideRef,
 )
-from histoseek.web.voting import vote_of
+from histoseek.web.voting import is_as_measured, vote_of
 
 SOURCES = {"annotation": "expert", "expert": "expert", "predicted": "predicted"}
 """What items say of where their label comes from, in the words of the API; all else was published with the dataset."""
@@ -56,7 +56,7 @@ def router(archive: Archive) -> APIRouter:
         """Find what looks like some examples."""
         since = time.perf_counter()
         answer = archive.answer(asked)
-        return answer_out(archive, answer, since, _blank_regions(archive, asked))
+        return answer_out(archive, answer, since, _blank_regions(archive, answer))
 
     @routes.get("/items/{item_id}")
     def item(item_id: Annotated[str, Path(pattern=ID)]) -> ItemOut:
@@ -82,7 +82,7 @@ def answer_out(archive: Archive, answer: Answer, since: float, warnings: Sequenc
         took_ms=round((time.perf_counter() - since) * 1000, 2),
         query=QueryOut(vector=answer.vector.tolist(), digest=digest_of(answer.vector), file=answer.file),
         hits=hits,
-        vote=vote_of(strong, len(hits), archive.calibration, len(weak)),
+        vote=vote_of(strong, len(hits), archive.calibration if is_as_measured(answer) else None, len(weak)),
         warnings=told,
         first_weak=min(weak, default=None),
     )
@@ -160,14 +160,14 @@ def _source_of(item: Item) -> Any:
     return SOURCES.get(str(stated), "dataset")
 
 
-def _blank_regions(archive: Archive, asked: Question) -> list[str]:
+def _blank_regions(archive: Archive, answer: Answer) -> list[str]:
     """What to say of regions without tissue."""
     warnings = []
-    for one in asked.examples:
+    for one in answer.asked.examples:
         if not isinstance(one, RegionExample) or one.weight < 0:
             continue
         with suppress(HistoseekError):  # the search itself has told what is wrong with the region
-            picture, _ = picture_of_region(*archive.region(one.region), LOOKED_AT_PX, archive.readers)
+            picture, _ = picture_of_region(*archive.region(one.region, answer.index), LOOKED_AT_PX, archive.readers)
             blank = why_blank(np.asarray(picture))
             if blank is not None:
                 warnings.append(f"This region looks blank: {blank}.")

@@ -9,6 +9,7 @@ from histoseek.web.problems import CannotAnswer
 from histoseek.web.schemas import PolygonIn, RegionExample, SearchIn, TextExample
 
 if TYPE_CHECKING:
+    from histoseek.index import Index
     from histoseek.web.archive import Archive
 
 A_QUESTION, A_BATCH = 400, 1600
@@ -37,11 +38,11 @@ class Budget:
         self._left -= n_views
 
 
-def cost_of(archive: Archive, asked: SearchIn) -> int:
-    """Views that the encoder takes of a question, the same example counted once; raises `UnknownId`."""
+def cost_of(archive: Archive, asked: SearchIn, index: Index) -> int:
+    """Views that the encoder takes of a question in a version, the same example counted once; raises `UnknownId`."""
     words = {one.text for one in asked.examples if isinstance(one, TextExample)}
     regions = {one.region.model_dump_json(): one.region for one in asked.examples if isinstance(one, RegionExample)}
-    scales = {slide: archive.slide(slide).mpp for slide in {region.slide for region in regions.values()}}
+    scales = {slide: archive.slide(slide, index).mpp for slide in {region.slide for region in regions.values()}}
     view = archive.index.about.fingerprint.preprocessing
     total = len(words)
     for region in regions.values():

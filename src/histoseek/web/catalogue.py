@@ -8,17 +8,18 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histoseek.web.columns import columns_of
+from histoseek.web.columns import Showing, columns_of
 from histoseek.web.lookup import Lookup
-from histoseek.web.pseudonyms import Pseudonyms
+from histoseek.web.pseudonyms import NOBODY, Pseudonyms
 from histoseek.web.schemas import ColumnOut
 
 
 class Catalogue:
     """The items of one version by their opaque ids, its files, slides and columns; each made when first asked."""
 
-    def __init__(self, table: pa.Table, pseudonyms: Pseudonyms) -> None:
+    def __init__(self, table: pa.Table, pseudonyms: Pseudonyms, showing: Showing) -> None:
         self._table = table
+        self._showing = showing
         self._pseudonyms = pseudonyms
         self._lock = threading.Lock()
 
@@ -63,7 +64,7 @@ class Catalogue:
     @cached_property
     def columns(self) -> list[ColumnOut]:
         """The columns that may be shown and filtered by."""
-        return columns_of(self._table, keep_names=self._pseudonyms.keep_names)
+        return columns_of(self._table, self._showing)
 
     @cached_property
     def column_names(self) -> frozenset[str]:
@@ -72,8 +73,9 @@ class Catalogue:
 
     @cached_property
     def n_patients(self) -> int:
-        """How many patients, or what else stands for what is never matched with itself."""
-        return int(pc.count_distinct(self._table["group"]).as_py())
+        """How many patients are known, or what else stands for what is never matched with itself."""
+        is_known = pc.invert(pc.is_in(self._table["group_source"].fill_null(""), value_set=pa.array(NOBODY)))
+        return int(pc.count_distinct(self._table["group"].filter(is_known)).as_py())
 
     @cached_property
     def n_slides(self) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from histoseek.errors import InputError
 from histoseek.items import SCHEMA, Value
 from histoseek.items.filters import text_literal
 from histoseek.web.problems import CannotAnswer
@@ -24,25 +27,58 @@ MOST_VALUES = 200
 FEW_NUMBERS = 20
 """A number column with no more values is offered value by value too."""
 
+MOST_ALONE, HALF = 0.8, 0.5
+"""A column tells patients apart when so many of its values belong to one patient only, a few coincidences aside, and
+when it has more values than half of the patients."""
 
-def columns_of(items: pa.Table, *, keep_names: bool = False) -> list[ColumnOut]:
+_YEAR = re.compile(r"[0-9]{4}")
+
+
+@dataclass(frozen=True)
+class Showing:
+    """What of columns leaves the server: with `keep_names` everything, else of dates the year, and no names.
+
+    `asked_for` are columns that are shown although they look as if they told who somebody is, or were free text.
+    """
+
+    keep_names: bool = False
+    asked_for: frozenset[str] = frozenset()
+
+
+def columns_of(items: pa.Table, showing: Showing | None = None) -> list[ColumnOut]:
     """The columns that may be shown, with the values, their counts and their range.
 
-    A column of texts, whole numbers or dates whose every value belongs to one patient only, and which tells more than
-    half of the patients apart, says who somebody is, and stays hidden. So does free text. `keep_names` shows both.
+    A column of texts, whole numbers or dates of whose values at least 80 % belong to one patient only, and which has
+    more values than half of the patients, says who somebody is, and stays hidden. So does free text.
     """
-    own = [name for name in items.schema.names if name not in SCHEMA.names]
+    showing = showing or Showing()
+    own = own_columns(items)
     found = []
     for name in [*SHOWN, *own]:
         column = items[name]
         if column.null_count == items.num_rows:
             continue
-        if name in own and not keep_names and _tells_patients_apart(items, name):
+        is_open = showing.keep_names or name in showing.asked_for
+        if name in own and not is_open and _tells_patients_apart(items, name):
             continue
-        shown = _described(name, column, keep_names=keep_names)
+        shown = _described(name, column, keep_names=showing.keep_names, is_asked_for=name in showing.asked_for)
         if shown is not None:
             found.append(shown)
     return found
+
+
+def own_columns(items: pa.Table) -> list[str]:
+    """The columns that the archive has beyond those of every manifest."""
+    return [name for name in items.schema.names if name not in SCHEMA.names]
+
+
+def check_columns(items: pa.Table, asked_for: Sequence[str]) -> None:
+    """Raise `InputError` where a column that shall be shown is none of the archive's own."""
+    own = own_columns(items)
+    for name in asked_for:
+        if name not in own:
+            known = ", ".join(own) or "none"
+            raise InputError(f"--show-column {name}: the archive has no such column of its own; it has: {known}")
 
 
 def shown_value(value: Any, *, keep_names: bool = False) -> Value:
@@ -54,11 +90,14 @@ def shown_value(value: Any, *, keep_names: bool = False) -> Value:
     return value if isinstance(value, (str, bool, int, float)) else None
 
 
-def where_of(filters: Sequence[FilterIn], columns: Sequence[ColumnOut]) -> str | None:
+def where_of(filters: Sequence[FilterIn], columns: Sequence[ColumnOut], *, keep_names: bool = False) -> str | None:
     """The condition that filters stand for, in the archive's own filter language; None for none.
 
+    Dates are compared with years, for more than their year is never shown: days would be found out by asking again and
+    again. With `keep_names` they are compared with days too.
+
     Raises:
-        CannotAnswer: a filter names a column that is not shown.
+        CannotAnswer: a filter names a column that is not shown, or compares it with what it cannot be compared with.
     """
     kinds = {column.name: column.kind for column in columns}
     terms = []
@@ -66,33 +105,51 @@ def where_of(filters: Sequence[FilterIn], columns: Sequence[ColumnOut]) -> str |
         if one.column not in kinds:
             known = ", ".join(kinds) or "none"
             raise CannotAnswer(f"there is no column {one.column!r} to filter by; the columns are: {known}")
-        terms += _terms(one, kinds[one.column])
+        kind = kinds[one.column]
+        terms += _date_terms(one, keep_names=keep_names) if kind == "date" else _terms(one, kind)
     return " AND ".join(terms) or None
 
 
 def _terms(asked: FilterIn, kind: str) -> list[str]:
-    name = '"' + asked.column.replace('"', '""') + '"'
+    name = _quoted(asked.column)
     if isinstance(asked, ValuesFilter):
-        held = [value for value in asked.values if value is not None]
-        parts = [f"{name} IS NULL"] if len(held) < len(asked.values) else []
-        parts += [_equal(name, value, kind) for value in held]
-        return [f"({' OR '.join(parts)})"]
-    if not isinstance(asked, RangeFilter) or kind not in ("number", "date"):
+        return _any_of(name, asked, lambda value: f"{name} = {_literal(value, kind)}")
+    if not isinstance(asked, RangeFilter) or kind != "number":
         raise CannotAnswer(f"column {asked.column!r} has no order; filter it by values")
     ends = [(">=", asked.min), ("<=", asked.max)]
     return [f"{name} {sign} {_literal(end, kind)}" for sign, end in ends if end is not None]
 
 
-def _equal(name: str, value: Value, kind: str) -> str:
-    if (
-        kind == "date" and isinstance(value, str) and value.isdecimal() and len(value) == 4
-    ):  # a year stands for its days
-        return f"({name} >= '{value}-01-01' AND {name} < '{int(value) + 1:04}-01-01')"
-    return f"{name} = {_literal(value, kind)}"
+def _date_terms(asked: FilterIn, *, keep_names: bool) -> list[str]:
+    name = _quoted(asked.column)
+
+    def days(value: Value) -> tuple[str, str]:
+        """Conditions for the days from and up to a date; a year stands for all of its days."""
+        if isinstance(value, str) and _YEAR.fullmatch(value) and 1 <= int(value) < 9999:
+            return f"{name} >= '{value}-01-01'", f"{name} < '{int(value) + 1:04}-01-01'"
+        if not keep_names:
+            raise CannotAnswer(f'column {asked.column!r} is shown by the year; filter it by years, as in "2024"')
+        text = _literal(value, "text")
+        return f"{name} >= {text}", f"{name} <= {text}"
+
+    if isinstance(asked, ValuesFilter):
+        return _any_of(name, asked, lambda value: f"({' AND '.join(days(value))})")
+    ends = [(asked.min, 0), (asked.max, 1)]
+    return [days(end)[side] for end, side in ends if end is not None]
+
+
+def _any_of(name: str, asked: ValuesFilter, equal: Callable[[Value], str]) -> list[str]:
+    held = [value for value in asked.values if value is not None]
+    parts = [f"{name} IS NULL"] if len(held) < len(asked.values) else []
+    return [f"({' OR '.join([*parts, *map(equal, held)])})"]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _literal(value: Value, kind: str) -> str:
-    fits = {"text": str, "date": str, "bool": bool, "number": (int, float)}[kind]
+    fits = {"text": str, "bool": bool, "number": (int, float)}[kind]
     if not isinstance(value, fits) or (kind == "number" and isinstance(value, bool)):  # type: ignore[arg-type]
         raise CannotAnswer(f"a column of kind {kind} is not compared with {value!r}")
     if isinstance(value, str):
@@ -105,15 +162,22 @@ def _literal(value: Value, kind: str) -> str:
 
 def _tells_patients_apart(items: pa.Table, name: str) -> bool:
     kind = items.schema.field(name).type
-    if pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+    if pa.types.is_boolean(kind) or (pa.types.is_floating(kind) and not _is_whole(items[name])):
         return False
     known = items.select([name, "group"]).filter(pc.is_valid(items[name]))
-    pairs = known.group_by([name, "group"]).aggregate([]).num_rows
-    values, groups = (pc.count_distinct(known[column]).as_py() for column in (name, "group"))
-    return bool(pairs == values and values > groups / 2 and groups > 1)
+    patients = known.group_by([name, "group"]).aggregate([]).group_by(name).aggregate([("group", "count")])
+    n_values, n_groups = patients.num_rows, pc.count_distinct(known["group"]).as_py()
+    n_alone = pc.sum(pc.equal(patients["group_count"], 1)).as_py() or 0
+    return bool(n_alone >= MOST_ALONE * n_values and n_values > HALF * n_groups and n_groups > 1)
 
 
-def _described(name: str, column: pa.ChunkedArray, *, keep_names: bool) -> ColumnOut | None:
+def _is_whole(column: pa.ChunkedArray) -> bool:
+    """Whether numbers are whole, as record numbers are that became floats because some are missing."""
+    held = column.filter(pc.is_finite(column).fill_null(False))
+    return bool(pc.all(pc.equal(held, pc.round(held)), min_count=0).as_py())
+
+
+def _described(name: str, column: pa.ChunkedArray, *, keep_names: bool, is_asked_for: bool) -> ColumnOut | None:
     kind = column.type
     if pa.types.is_boolean(kind):
         return ColumnOut(name=name, kind="bool", values=_counted(column), min=None, max=None)
@@ -130,7 +194,7 @@ def _described(name: str, column: pa.ChunkedArray, *, keep_names: bool) -> Colum
         values = _counted(held) if is_few else None
         return ColumnOut(name=name, kind="number", values=values, min=ends["min"], max=ends["max"])
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
-        if pc.count_distinct(column).as_py() > MOST_VALUES and name != "label":
+        if pc.count_distinct(column).as_py() > MOST_VALUES and name != "label" and not is_asked_for:
             return None
         return ColumnOut(name=name, kind="text", values=_counted(column), min=None, max=None)
     return None

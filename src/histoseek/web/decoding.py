@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histoseek.errors import ImageError
+from histoseek.errors import ImageError, TooManyPixelsError
 from histoseek.web.problems import TooLarge, UnreadablePicture
 from histoseek.web.settings import Limits
 
@@ -162,7 +162,7 @@ def _decoded(data: bytes, kind: str, most: int) -> tuple[dict[str, Any], NDArray
         width, height = flat.size
         rgb = np.ascontiguousarray(flat.read(Box(0, 0, width, height), flat.size))
     except ImageError as error:
-        return {"reason": str(error), "is_large": "the limit is" in str(error)}, None
+        return {"reason": str(error), "is_large": isinstance(error, TooManyPixelsError)}, None
     except MemoryError:
         return {"reason": "the picture takes more memory to decode than the server gives it", "is_large": True}, None
     return {"width": width, "height": height, "mpp": flat.mpp}, rgb

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from histoseek.errors import HistoseekError
 from histoseek.figures.sheet import draw_sheet
-from histoseek.index import Hit, Hits
+from histoseek.index import Hit, Hits, Index
 from histoseek.index.regions import write_geojson
 from histoseek.items import Item
 from histoseek.web.archive import Answer, Archive, digest_of
@@ -86,8 +86,8 @@ def exported(archive: Archive, asked: Question, what: Format) -> bytes:
         "csv": lambda: csv_text(rows_of(archive, answer.hits), list(_COLUMNS)).encode(),
         "parquet": lambda: parquet_of(archive, answer),
         "geojson": lambda: geojson_of(archive, answer.hits),
-        "sheet": lambda: sheet_of(archive, asked, answer.hits),
-        "session": lambda: session_text(asked, archive.now()).encode(),
+        "sheet": lambda: sheet_of(archive, answer),
+        "session": lambda: session_text(asked, answer.index).encode(),
     }
     return makers[what]()
 
@@ -131,14 +131,15 @@ def geojson_of(archive: Archive, hits: Hits) -> bytes:
     return stream.getvalue()
 
 
-def sheet_of(archive: Archive, asked: Question, hits: Hits) -> bytes:
+def sheet_of(archive: Archive, answer: Answer) -> bytes:
     """A contact sheet as PNG; the query is drawn where it is one item, else told in words."""
+    asked, hits, index = answer.asked, answer.hits, answer.index
     only = asked.examples[0] if len(asked.examples) == 1 else None
     query = None
     if isinstance(only, ItemExample) and only.weight > 0:
-        query = _nameless(archive, archive.item(only.item))
+        query = _nameless(archive, archive.item(only.item, index))
     shown = tuple(replace(hit, item=_nameless(archive, hit.item)) for hit in hits)
-    told = {"examples": [_told(archive, one) for one in asked.examples]}
+    told = {"examples": [_told(archive, index, one) for one in asked.examples]}
     picture = draw_sheet(Hits(shown, hits.root, told), query, readers=archive.readers)
     stream = io.BytesIO()
     picture.save(stream, "PNG")
@@ -184,12 +185,12 @@ def _nameless(archive: Archive, item: Item) -> Item:
     return replace(item, group=patient or "-", group_source="patient" if patient else "image")
 
 
-def _told(archive: Archive, example: Any) -> dict[str, Any]:
+def _told(archive: Archive, index: Index, example: Any) -> dict[str, Any]:
     """An example in words for the sheet, without anything that names a file or a patient."""
     if isinstance(example, TextExample):
         kind, value = "text", example.text
     elif isinstance(example, RegionExample):
-        kind, value = "region of", archive.slide(example.region.slide).name
+        kind, value = "region of", archive.slide(example.region.slide, index).name
     elif isinstance(example, VectorExample):
         kind, value = "a picture or vector", ""
     else:

@@ -14,11 +14,8 @@ from histoseek.web.settings import LOOPBACK
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-POLICY = (
-    "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; "
-    "img-src 'self' blob: data:"
-)
-"""No script and no style but those of the page's own files; pictures also from what the user drops onto it."""
+POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+"""Scripts, styles and pictures of this server alone; what the user drops is drawn onto a canvas."""
 
 SAFE_HEADERS = {
     "Content-Security-Policy": POLICY,

@@ -13,6 +13,7 @@ from histoseek.errors import HistoseekError, InputError
 from histoseek.figures.heat_tiles import HeatGrid
 from histoseek.index import heat_of_file
 from histoseek.web.archive import Archive, digest_of
+from histoseek.web.audit import note_asked
 from histoseek.web.bodies import HeatBody, json_body
 from histoseek.web.limits import Line
 from histoseek.web.pictures import Held, PathId, Remembered, answer, documented, opened, png_of, tag_of
@@ -98,10 +99,12 @@ def draw_map(archive: Archive, asked: HeatIn) -> tuple[HeatOut, HeatGrid]:
     Raises:
         Problem: what is asked is not there, or the archive holds no tiles of the slide.
     """
-    slide = archive.slide(asked.slide)
-    vector = archive.vector(asked)
+    index = archive.now()
+    slide = archive.slide(asked.slide, index)
+    note_asked(slide=slide.id)
+    vector = archive.vector(asked, index)
     try:
-        found = heat_of_file(archive.now(), vector, slide.source)
+        found = heat_of_file(index, vector, slide.source)
     except HistoseekError as error:
         raise problem_of(error) from error
     with opened(archive, slide.path) as reader:

@@ -37,8 +37,8 @@ class NoColumn(Problem):
 
 
 def colour_names(archive: Archive, index: Index) -> list[str]:
-    """The columns that points can be coloured by: those that are shown, and slides and patients by their pseudonyms."""
-    return [*archive.column_names_of(index), SLIDE, PATIENT]
+    """What points can be coloured by: the columns that are shown, and slides and patients by their pseudonyms."""
+    return [*map(_told, archive.column_names_of(index)), SLIDE, PATIENT]
 
 
 def colour_codes(archive: Archive, index: Index, name: str) -> tuple[list[str], Codes]:
@@ -52,14 +52,20 @@ def colour_codes(archive: Archive, index: Index, name: str) -> tuple[list[str], 
     items = index.rows.items
     if name in _SOURCES:
         return _by_count(_pseudonyms(archive, items, name))
-    if name not in archive.column_names_of(index):
+    own = {_told(column): column for column in archive.column_names_of(index)}
+    if name not in own:
         raise NoColumn("there is no such column to colour by; GET /api/v1/map names those there are")
-    column = items[name].combine_chunks()
+    column = items[own[name]].combine_chunks()
     if pa.types.is_temporal(column.type):
         column = _texts(column, keep_names=archive.keep_names)
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return _by_size(column)
     return _by_count(column.cast(pa.string()))
+
+
+def _told(column: str) -> str:
+    """What a column of the archive is called: one that is called like the pseudonyms says that it is another."""
+    return f"{column} (archive)" if column in _SOURCES else column
 
 
 def _texts(column: pa.Array, *, keep_names: bool) -> pa.Array:

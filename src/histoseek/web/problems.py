@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from histoseek.errors import EncoderError, HistoseekError, ImageError, InputError
+from histoseek.errors import EncoderError, HistoseekError, ImageError, InputError, QuestionError
 
 TITLES = {
     400: "The request cannot be read",
@@ -27,7 +28,9 @@ TITLES = {
 """What each status means, as the title of its problem."""
 
 HIDDEN = "this cannot be answered on this archive; ask whoever runs the server to look into its log"
-"""What is said in place of a message that names a path of the server."""
+"""What is said in place of a message that was not written for clients."""
+
+_LOG = logging.getLogger("histoseek.web")
 
 
 class Problem(HistoseekError):
@@ -115,11 +118,15 @@ def body_of(status: int, detail: str) -> dict[str, Any]:
 
 
 def problem_of(error: HistoseekError) -> Problem:
-    """What a client is told of an error from below; a message that may name a path stays in the server."""
+    """What a client is told of an error from below: of a wrong question what is wrong, of all else nothing.
+
+    Other messages may name files, items and patients; they are for the log of the server.
+    """
     if isinstance(error, Problem):
         return error
     told = str(error)
-    if "/" in told.replace("µm/px", "") or "\\" in told:
+    if not isinstance(error, QuestionError):
+        _LOG.warning("not told to the client: %s", error)
         told = HIDDEN
     if isinstance(error, (InputError, EncoderError)):
         return CannotAnswer(told)

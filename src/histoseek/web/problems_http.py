@@ -71,8 +71,6 @@ def _route_of(scope: Scope) -> str:
 
 async def _foreseen(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HistoseekError)  # noqa: S101 - registered for it alone
-    if not isinstance(error, Problem):
-        _LOG.warning("%s %s: %s", request.method, _route_of(request.scope), error)
     return problem_answer(problem_of(error))
 
 

@@ -14,6 +14,10 @@ from histoseek.stores.caching import cache_home
 
 if TYPE_CHECKING:
     from histoseek.index import Index
+    from histoseek.items import Item
+
+NOBODY = ("", "image", "unknown")
+"""What items say that their group stands for when nobody knows whose they are."""
 
 FILE = "pseudonyms.key"
 SECRET_BYTES = 32
@@ -48,6 +52,11 @@ class Pseudonyms:
     def _letters(self, kind: str, name: str) -> str:
         number = int.from_bytes(self.digest(kind, name), "big")
         return "".join(_ALPHABET[number >> (5 * at) & 31] for at in range(NAME_LETTERS))
+
+
+def is_patient_known(item: Item) -> bool:
+    """Whether the group of an item is a patient, or what stands for one, and not the item by itself."""
+    return item.group_source not in NOBODY
 
 
 def secret_of(index: Index) -> bytes:

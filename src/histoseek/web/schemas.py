@@ -142,7 +142,7 @@ class SearchIn(Asked):
         default=None, description="Only among these items."
     )
     exclude_group: Annotated[bool, Field(description="Leave out the patients that the query comes from.")] = True
-    collapse: Annotated[bool, Field(description="Show identical pictures once.")] = True
+    collapse: Annotated[bool, Field(description="Show near-duplicates once, the best of them.")] = True
     per_slide: Annotated[int, Field(ge=1, le=MOST_HITS)] | None = 3
     min_score: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
 
@@ -209,12 +209,13 @@ class HitOut(ItemOut):
 
 
 class VoteLabel(BaseModel):
-    """A label among the hits: how many carry it, of how many patients."""
+    """A label among the hits: how many carry it, of how many patients, and how many are of nobody knows whom."""
 
     label: str
     count: int
     share: float
     n_patients: int
+    n_unknown: int
 
 
 class VoteOut(BaseModel):
@@ -222,6 +223,7 @@ class VoteOut(BaseModel):
 
     labels: list[VoteLabel]
     n_patients: int
+    n_unknown: int
     winner: str | None
     reliability: float | None
     n_queries: int | None

@@ -20,7 +20,7 @@ _ASKED: TypeAdapter[SearchIn] = TypeAdapter(SearchIn)
 
 
 def session_text(asked: SearchIn, index: Index) -> str:
-    """The question with what it was asked of: the version of the archive and the fingerprint of its encoder."""
+    """The question with what it was asked of: the version that was searched, and the fingerprint of its encoder."""
     about = {"format": FORMAT, "index_version": str(index.rows.version), "fingerprint": index.about.fingerprint.digest}
     return json.dumps({"histoseek_session": about, "asked": asked.model_dump(mode="json")}, indent=1)
 
@@ -35,7 +35,8 @@ def replay_session(index: Index, path: Path) -> Hits:
     from histoseek.web.archive import Archive
     from histoseek.web.pseudonyms import secret_of
 
-    return Archive(index, secret_of(index)).search(read_session(path, index))
+    archive = Archive(index, secret_of(index), keep_names=True)  # whoever has the archive may filter by all of it
+    return archive.search(read_session(path, index))
 
 
 def read_session(path: Path, index: Index) -> SearchIn:

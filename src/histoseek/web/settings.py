@@ -55,6 +55,7 @@ class Settings:
     `trust_proxies` are addresses or networks of proxies that are believed when they say who asks them, and how.
     `audit_log` is written beside the index, or into the cache where that is read-only, unless it is given.
     `draw_map` lets the server draw the map of an archive that has none, in a process of its own.
+    `show_columns` are shown although they look as if they told who somebody is.
     """
 
     host: str = "127.0.0.1"
@@ -62,6 +63,7 @@ class Settings:
     api_key_file: Path | None = None
     report: Path | None = None
     keep_names: bool = False
+    show_columns: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     trust_proxies: tuple[str, ...] = ()
     audit_log: Path | None = None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from anyio import CapacityLimiter
@@ -18,8 +22,22 @@ from histoseek.web.schemas import ID
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LEFT_OUT = re.compile(r"/(healthz|readyz|metrics|index|openapi\.json|map.*|.*thumbnail|.*\{level\}.*)$")
-"""Routes that show no more than a question or an opened slide already told: their lines would bury the others."""
+LEFT_OUT = re.compile(r"/(healthz|readyz|metrics|index|openapi\.json|map.*)$")
+"""Routes that show no pictures: their lines would bury the others."""
+
+PARTS = {
+    re.compile(r"/items/\{item_id\}/thumbnail$"): "items thumbnail",
+    re.compile(r"/slides/\{slide_id\}(\.dzi|_files/.*|/heat/.*)$"): "slides tiles",
+}
+"""Routes of pictures, of which a page asks for hundreds: there is a line for an item or a slide when a client, who has
+not been told of it in this hour, first looks at it."""
+
+AN_HOUR = 3600.0
+MOST_NAMED = 400
+"""Ids of a line that count as named; what an answer shows beyond has lines of its own."""
+
+MOST_SEEN = 100_000
+"""Items and slides that clients are remembered to have seen; whoever sees more has lines anew, never fewer."""
 
 REFUSED = (401, 403)
 REFUSED_PER_S, REFUSED_AT_ONCE = 2.0, 50
@@ -29,6 +47,31 @@ WRITERS = 8
 _API = "/api/v1"
 
 
+class Seen:
+    """What clients were told of in the last hour, as far as lines of the log say so."""
+
+    def __init__(self, seconds: float = AN_HOUR, most: int = MOST_SEEN) -> None:
+        self._seconds, self._most = seconds, most
+        self._lock = threading.Lock()
+        self._since: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def has(self, client: str, opaque: str) -> bool:
+        """Whether there is a line of this hour that names an item or a slide for a client."""
+        with self._lock:
+            since = self._since.get((client, opaque))
+        return since is not None and monotonic() - since < self._seconds
+
+    def add(self, client: str, opaque: Sequence[str]) -> None:
+        """Remember what a line that is written names."""
+        now = monotonic()
+        with self._lock:
+            for one in opaque:
+                self._since[(client, one)] = now
+                self._since.move_to_end((client, one))
+            while len(self._since) > self._most:
+                self._since.popitem(last=False)
+
+
 class Trail:
     """Writes a line for every question, item, slide and export, for sessions, and for whoever is turned away."""
 
@@ -36,6 +79,7 @@ class Trail:
         self.app, self._log = app, log
         self._refusals, self._n_unwritten = Buckets(REFUSED_PER_S, REFUSED_AT_ONCE), 0
         self._writers = CapacityLimiter(WRITERS)
+        self._seen = Seen()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -47,10 +91,11 @@ class Trail:
         async def send_noted(message: Message) -> None:
             nonlocal is_refused
             if message["type"] == "http.response.start":
-                entry = self._bounded(_entry_of(scope, message["status"], noted))
+                entry = self._bounded(_entry_of(scope, message["status"], noted, self._seen))
                 try:
                     if entry is not None:
                         await run_sync(self._log.add, entry, limiter=self._writers)
+                        self._seen.add(entry["key"], _named_in(entry))
                 except StorageError:
                     is_refused = True
                     refusal = NotReady(
@@ -76,17 +121,32 @@ class Trail:
         return entry
 
 
-def _entry_of(scope: Scope, status: int, noted: dict[str, Any]) -> dict[str, Any] | None:
-    client = scope.get("state", {}).get("client")
-    name = client.name if client is not None else "nobody"
+def _entry_of(scope: Scope, status: int, noted: dict[str, Any], seen: Seen) -> dict[str, Any] | None:
+    name = _client_of(scope)
     if status in REFUSED:
         return {"key": name, "action": "refused", "status": status}
     action = _action_of(scope)
     if status >= 400 or action is None:
         return None
     ids = [value for value in scope.get("path_params", {}).values() if re.fullmatch(ID, str(value))]
+    if action in PARTS.values():
+        return None if seen.has(name, ids[0]) else {"key": name, "action": action, "ids": ids}
     asked = [*ids, *noted.pop("ids", [])]
     return {"key": name, "action": action, **({"ids": asked} if asked else {}), **noted}
+
+
+def _client_of(scope: Scope) -> str:
+    """The id of a key, or the address of whoever has none, also where the guard turned them away."""
+    client = scope.get("state", {}).get("client")
+    if client is not None:
+        return str(client.name)
+    return f"nobody {scope['client'][0]}" if scope.get("client") else "nobody"
+
+
+def _named_in(entry: dict[str, Any]) -> list[str]:
+    """The items and slides that a line names."""
+    named = [*entry.get("ids", []), *entry.get("shown", [])]
+    return [*named[:MOST_NAMED], *([entry["slide"]] if "slide" in entry else [])]
 
 
 def _action_of(scope: Scope) -> str | None:
@@ -96,5 +156,8 @@ def _action_of(scope: Scope) -> str | None:
         return None
     if route == "/session":
         return {"POST": "session opened", "DELETE": "session closed"}.get(scope["method"])
+    for form, action in PARTS.items():
+        if form.fullmatch(route):
+            return action
     words = re.sub(r"\{[^}]*\}", "", route).strip("/").replace("/", " ")
     return " ".join(words.split()) or None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from histoseek.evaluation import Calibration
 from histoseek.index import Hit, Hits
+from histoseek.web.pseudonyms import is_patient_known
 from histoseek.web.schemas import VoteLabel, VoteOut
+
+if TYPE_CHECKING:
+    from histoseek.web.archive import Answer
 
 ENOUGH_QUERIES = 10
 """From so many held-out queries on, a low reliability is reason enough to abstain."""
@@ -15,30 +21,42 @@ ENOUGH_QUERIES = 10
 HALF = 0.5
 
 
-def vote_of(hits: Sequence[Hit], k: int, calibration: Calibration | None, n_weak: int) -> VoteOut | None:
-    """The vote of hits that are no weak ones, of which `n_weak` more were left out; None where none has a label.
+def is_as_measured(answer: Answer) -> bool:
+    """Whether a question was asked as the queries of a report are: one picture, among all items but its own patient's.
 
-    It abstains, with a reason, when nothing was similar enough, two labels have equally many hits, all hits of the
-    winner are of one patient, or held-out queries with this vote were wrong half of the time or more.
+    Filters, chosen items, a lowest score and the own patient change who votes, and words, counter-examples and several
+    examples what is asked: what a report says of votes says nothing of those.
+    """
+    asked = answer.asked
+    n_examples = len(asked.examples) + (answer.file is not None)
+    is_among_all = not asked.filters and asked.only is None and asked.min_score is None
+    return answer.is_comparable and n_examples == 1 and is_among_all and asked.exclude_group
+
+
+def vote_of(hits: Sequence[Hit], k: int, calibration: Calibration | None, n_weak: int) -> VoteOut | None:
+    """The vote of hits that are no weak ones, of which `n_weak` more were left out; None where there is no label.
+
+    It abstains, with a reason, when nothing was similar enough or nothing of that has a label, two labels have equally
+    many hits, all hits of the winner are of one patient, or held-out queries with this vote were wrong half of the time
+    or more. `calibration` is None where votes like this were not measured. Of hits whose patient nobody knows none
+    counts as a patient.
     """
     labelled = [hit for hit in hits if hit.item.label is not None]
     if not labelled:
-        reason = "nothing in the archive is similar enough" if n_weak else None
-        return None if reason is None else _abstained(reason)
-    counted = Hits(tuple(labelled), Path()).vote()
-    n_patients = len({hit.item.group for hit in labelled})
-    told = calibration.reliability(k).get(str(counted.label)) if calibration is not None else None
-    labels = [
-        VoteLabel(label=label, count=n, share=n / len(labelled), n_patients=counted.groups[label])
-        for label, n in counted.counts.items()
-    ]
+        if not n_weak:
+            return None
+        far, bare = "nothing in the archive is similar enough", "none of the hits that are similar enough has a label"
+        return _abstained(bare if hits else far)
+    winner, labels = _counted(labelled)
+    told = calibration.reliability(k).get(str(winner)) if calibration is not None else None
     reason = _why_abstain(labels)
     if reason is None and told is not None and told.n_queries >= ENOUGH_QUERIES and told.precision <= HALF:
         reason = f"of held-out queries that voted like this, only {told.precision:.0%} carry the label"
     return VoteOut(
         labels=labels,
-        n_patients=n_patients,
-        winner=counted.label,
+        n_patients=len({hit.item.group for hit in labelled if is_patient_known(hit.item)}),
+        n_unknown=sum(one.n_unknown for one in labels),
+        winner=winner,
         reliability=told.precision if told is not None else None,
         n_queries=told.n_queries if told is not None else None,
         abstain=reason is not None,
@@ -46,14 +64,35 @@ def vote_of(hits: Sequence[Hit], k: int, calibration: Calibration | None, n_weak
     )
 
 
+def _counted(labelled: Sequence[Hit]) -> tuple[str | None, list[VoteLabel]]:
+    """The label of most hits, and every label with its hits and patients."""
+    counted = Hits(tuple(labelled), Path()).vote()
+    known = {(hit.item.label, hit.item.group) for hit in labelled if is_patient_known(hit.item)}
+    n_patients = Counter(label for label, _ in known)
+    n_unknown = Counter(hit.item.label for hit in labelled if not is_patient_known(hit.item))
+    labels = [
+        VoteLabel(
+            label=label,
+            count=n,
+            share=n / len(labelled),
+            n_patients=n_patients[label],
+            n_unknown=n_unknown[label],
+        )
+        for label, n in counted.counts.items()
+    ]
+    return counted.label, labels
+
+
 def _why_abstain(labels: Sequence[VoteLabel]) -> str | None:
     first = labels[0]
     if len(labels) > 1 and labels[1].count == first.count:
         return f"{first.label} and {labels[1].label} have equally many hits"
-    if first.n_patients < 2:
+    if first.n_patients == 1 and not first.n_unknown:
         return f"all hits with the label {first.label} come from one patient"
     return None
 
 
 def _abstained(reason: str) -> VoteOut:
-    return VoteOut(labels=[], n_patients=0, winner=None, reliability=None, n_queries=None, abstain=True, reason=reason)
+    return VoteOut(
+        labels=[], n_patients=0, n_unknown=0, winner=None, reliability=None, n_queries=None, abstain=True, reason=reason
+    )

@@ -302,6 +302,33 @@ def test_a_permalink_asks_the_same_again(open_page: Callable[..., Page]) -> None
     assert ids(again) == found
 
 
+def test_a_permalink_takes_the_marks_along(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    ask_words(page, "gland")
+    hits(page).nth(2).focus()
+    page.keyboard.press("-")
+    expect(page.locator(".changed")).to_be_visible()
+    hits(page).nth(0).focus()
+    page.keyboard.press("+")
+    expect(page).to_have_url(re.compile("m=.*-1.*"))
+    expect(page.locator("li.hit.is-plus")).to_have_count(1)
+    expect(page.locator(".hits.is-busy")).to_have_count(0)
+    found = ids(page)
+    again = open_page("#" + page.url.partition("#")[2])
+    expect(again.locator("li.hit.is-plus")).to_have_count(1)
+    assert ids(again) == found
+
+
+def test_an_address_that_changes_asks_anew(page: Page) -> None:
+    ask_words(page, "mucin")
+    first = page.url.partition("#")[2]
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("heading", name="Which other tissue looks like this?")).to_be_visible()
+    page.evaluate("fragment => { location.hash = fragment }", first)
+    expect(hits(page).first).to_be_visible()
+    expect(page.locator(".example")).to_contain_text("mucin")
+
+
 def test_the_map_shows_chooses_and_filters(page: Page, shoot: Shoot) -> None:
     ask_words(page, "gland")
     page.get_by_role("tab", name="Map").click()

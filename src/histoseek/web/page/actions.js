@@ -178,16 +178,21 @@ export function setFilter(column, filter) {
   });
 }
 
+/** The vector of an item, as marks go with it. */
+async function vectorOf(id) {
+  const rules = { ...RULES, k: 1, exclude_group: false, per_slide: null, collapse: false };
+  return (await api.search({ examples: [{ item: id }], ...rules })).query.vector;
+}
+
 /** Mark a hit as relevant (+1) or not (−1); the same mark again takes it away. */
 export async function mark(hit, sign) {
-  const { marks, rules } = now();
+  const { marks } = now();
   if (marks[hit.id]?.sign === sign) {
     const { [hit.id]: _, ...rest } = marks;
     return changeQuestion({ marks: rest });
   }
   try {
-    const plain = { ...RULES, k: 1, exclude_group: false, per_slide: null, min_score: null, collapse: rules.collapse };
-    const vector = marks[hit.id]?.vector ?? (await api.search({ examples: [{ item: hit.id }], ...plain })).query.vector;
+    const vector = marks[hit.id]?.vector ?? (await vectorOf(hit.id));
     return await changeQuestion((state) => ({ marks: { ...state.marks, [hit.id]: { sign, vector } } }));
   } catch (error) {
     return failed(error);
@@ -202,12 +207,22 @@ export function undo() {
   return search();
 }
 
-/** Take the question of the page's address, as a permalink brought it. */
+/** Take the question of the page's address, as a permalink brought it, when the page opens or the address changes. */
 export async function askFragment() {
-  const { version, examples, rules, filters } = questionIn(location.hash);
+  if (!now().index) return;
+  const { version, examples, rules, filters, signs } = questionIn(location.hash);
   const known = examples.filter((one) => one.kind !== 'text' || now().index.has_text);
-  const filled = await Promise.all(known.map(withHit));
-  change({ examples: filled.map((one) => ({ key: nextKey++, ...one })), rules, filters, only: null, marks: {} });
+  const [filled, marked] = await Promise.all([Promise.all(known.map(withHit)), Promise.all(signs.map(withVector))]);
+  const marks = Object.fromEntries(marked.filter(Boolean));
+  change((state) => ({
+    past: isQuestion(state) ? remembered(state) : state.past,
+    examples: filled.map((one) => ({ key: nextKey++, ...one })),
+    rules,
+    filters,
+    only: null,
+    marks,
+    changed: null,
+  }));
   if (version && version !== now().index.version) {
     announce('This link was made for another version of the archive; hits may differ');
   }
@@ -219,6 +234,14 @@ async function withHit(example) {
   return api.item(example.item).then(
     (hit) => ({ ...example, hit }),
     () => example,
+  );
+}
+
+/** A mark of a link; none for an item that is not there any more. */
+async function withVector([id, sign]) {
+  return vectorOf(id).then(
+    (vector) => [id, { sign, vector }],
+    () => null,
   );
 }
 
@@ -245,9 +268,8 @@ export async function logIn(key) {
 
 /** A link that is followed while the page is open changes the fragment alone. */
 export function followLinks() {
-  const follow = () => now().index && askFragment();
-  window.addEventListener('hashchange', follow);
-  return () => window.removeEventListener('hashchange', follow);
+  window.addEventListener('hashchange', askFragment);
+  return () => window.removeEventListener('hashchange', askFragment);
 }
 
 /** First look at the server: who we are, what the archive is, and what the address asks. */

@@ -79,10 +79,10 @@ function Chooser() {
         id="picture"
         type="file"
         class="visually-hidden"
-        accept="image/png,image/jpeg,image/tiff,image/webp"
+        accept="image/png,image/jpeg,image/tiff,image/webp,image/bmp"
         onChange=${onChange}
     /></label>
-    <p class="hint">PNG, JPEG, TIFF or WebP, up to 20 MB. It is not stored.</p>
+    <p class="hint">PNG, JPEG, TIFF, WebP or BMP, up to 20 MB. It is not stored.</p>
   </div>`;
 }
 
@@ -131,7 +131,7 @@ function ScaleForm({ picture }) {
   </form>`;
 }
 
-const blankText = (share) => `This picture looks blank: ${Math.round(share * 100)} % of it is empty. Search anyway?`;
+const blankText = (why) => `This picture looks blank: ${why}. Search anyway?`;
 
 export function AskPicture() {
   const picture = useStore((state) => state.pending);

@@ -58,15 +58,18 @@ function Values({ column, filter }) {
     }`;
 }
 
+/** Dates are shown, and compared, by the year, unless the server keeps names. */
+const isByYear = (column) => column.kind === 'date' && /^\d{4}$/.test(column.min ?? '');
+
 function typed(column, text) {
-  if (text === '') return null;
-  if (column.kind === 'date') return text;
+  if (text.trim() === '') return null;
+  if (column.kind === 'date') return text.trim();
   const value = Number(text.replace(',', '.'));
   return Number.isFinite(value) ? value : null;
 }
 
 function Range({ column, filter }) {
-  const type = column.kind === 'date' ? 'date' : 'text';
+  const type = column.kind === 'date' && !isByYear(column) ? 'date' : 'text';
   const set = (end) => (event) => {
     const next = { ...filter, [end]: typed(column, event.target.value) };
     const ends = Object.fromEntries(Object.entries(next).filter(([, value]) => value !== null && value !== undefined));

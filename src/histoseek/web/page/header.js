@@ -3,7 +3,7 @@ import { html, useState } from './drawing.js';
 import { IconButton } from './icons.js';
 import { openDialog } from './looking.js';
 import { Options } from './options.js';
-import { number } from './scale.js';
+import { number, patientsOf } from './scale.js';
 import { useStore } from './store.js';
 
 const THEMES = { system: 'as the system', light: 'light', dark: 'dark' };
@@ -43,7 +43,7 @@ export function Header() {
         <strong>${index.name}</strong>
         <span>${number(index.n_items)} items</span
         >${index.n_slides > 0 && html`<span>${number(index.n_slides)} slides</span>`}
-        <span>${number(index.n_patients)} patients</span><span class="encoder">encoder ${index.encoder}</span>
+        <span>${patientsOf(index)}</span><span class="encoder">encoder ${index.encoder}</span>
       </p>`
     }
     <p class="ruo">Research use only</p>

@@ -6,7 +6,7 @@ import { HitCard } from './hit_card.js';
 import { onGridKey } from './keys.js';
 import { openDialog } from './looking.js';
 import { idsOf } from './map_data.js';
-import { counted, frameUm, lengthText, number } from './scale.js';
+import { counted, frameUm, lengthText, number, patientsOf } from './scale.js';
 import { change, useStore } from './store.js';
 import { Vote } from './vote.js';
 
@@ -135,7 +135,7 @@ function Welcome() {
   const hasSlides = useStore((state) => (state.slides ?? []).length > 0);
   return html`<div class="empty welcome">
     <h3>Which other tissue looks like this?</h3>
-    <p>${number(index.n_items)} items of ${number(index.n_patients)} patients can be asked.</p>
+    <p>${number(index.n_items)} items of ${patientsOf(index)} can be asked.</p>
     <ul class="ways">
       <li><strong>Drop a picture</strong> anywhere on this page, or paste one.</li>
       ${hasSlides && html`<li><strong>Open a slide</strong> on the left and draw a box on it.</li>`}

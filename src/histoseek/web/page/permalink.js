@@ -1,4 +1,4 @@
-/** The question in the address's fragment: ids, words, places and filters; never pixels or vectors. */
+/** The question in the address's fragment: ids, words, places, filters and marks; never pixels or vectors. */
 import { RULES } from './store.js';
 
 const SHORT = { k: 'k', per_slide: 'ps', min_score: 'ms', exclude_group: 'hp', collapse: 'nd' };
@@ -20,13 +20,15 @@ function exampleFrom({ i, t, r, w }) {
 }
 
 /** The fragment that asks the same again, and whether something had to stay out of it. */
-export function fragmentOf({ examples, filters, only, rules, index }) {
+export function fragmentOf({ examples, filters, only, rules, marks, index }) {
   const kept = examples.map(exampleText);
   const fields = new URLSearchParams();
   if (index) fields.set('v', index.version);
   const shareable = kept.filter(Boolean);
   if (shareable.length) fields.set('q', JSON.stringify(shareable));
   if (Object.keys(filters).length) fields.set('f', JSON.stringify(filters));
+  const signs = Object.entries(marks).map(([id, mark]) => [id, mark.sign]);
+  if (signs.length) fields.set('m', JSON.stringify(Object.fromEntries(signs)));
   for (const [name, short] of Object.entries(SHORT)) {
     if (rules[name] !== RULES[name]) fields.set(short, JSON.stringify(rules[name]));
   }
@@ -41,13 +43,15 @@ function parsed(text, otherwise) {
   }
 }
 
+const plain = (value) => (value && typeof value === 'object' && !Array.isArray(value) ? value : {});
+
 /** What a fragment asks; parts that cannot be read count as absent. */
 export function questionIn(fragment) {
   const fields = new URLSearchParams(fragment.replace(/^#/, ''));
   const said = parsed(fields.get('q'), []);
   const examples = (Array.isArray(said) ? said : []).map((one) => exampleFrom(one ?? {})).filter(Boolean);
-  const filters = parsed(fields.get('f'), {});
+  const signs = Object.entries(plain(parsed(fields.get('m'), {}))).filter(([, sign]) => sign === 1 || sign === -1);
   const rules = { ...RULES };
   for (const [name, short] of Object.entries(SHORT)) rules[name] = parsed(fields.get(short), RULES[name]);
-  return { version: fields.get('v'), examples, rules, filters: filters && typeof filters === 'object' ? filters : {} };
+  return { version: fields.get('v'), examples, rules, filters: plain(parsed(fields.get('f'), {})), signs };
 }

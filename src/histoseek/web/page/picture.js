@@ -1,10 +1,16 @@
 /** A picture that came in: its scale if its file states one, a preview, and whether it is blank. */
 
-const MAX_BYTES = 20 * 1000 * 1000;
-const KINDS = ['image/png', 'image/jpeg', 'image/tiff', 'image/webp'];
+/** As the server takes them; a test holds these numbers against the server's own. */
+const MAX_BYTES = 20 * 1024 * 1024;
+const KINDS = ['image/png', 'image/jpeg', 'image/tiff', 'image/webp', 'image/bmp', 'image/x-ms-bmp'];
 const SANE_MPP = [0.05, 20];
 const PREVIEW_PX = 1024;
-const BLANK_SHARE = 0.95;
+
+/** When a picture counts as blank, as the server tells it: glass is bright and colourless, or all has one grey. */
+const BRIGHT = 215;
+const COLOURLESS = 20;
+const BLANK_SHARE = 0.97;
+const EVEN_SPREAD = 2.0;
 
 const isSane = (mpp) => mpp >= SANE_MPP[0] && mpp <= SANE_MPP[1];
 
@@ -49,7 +55,10 @@ async function previewOf(file) {
     const canvas = document.createElement('canvas');
     canvas.width = Math.max(1, Math.round(bitmap.width * shrink));
     canvas.height = Math.max(1, Math.round(bitmap.height * shrink));
-    canvas.getContext('2d', { willReadFrequently: true }).drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    const context = canvas.getContext('2d', { willReadFrequently: true });
+    context.fillStyle = 'white'; // what is transparent shows as glass does
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     const size = { width: bitmap.width, height: bitmap.height };
     bitmap.close();
     return { canvas, ...size };
@@ -58,20 +67,26 @@ async function previewOf(file) {
   }
 }
 
-/** The share of pixels that are nearly white or nearly black without colour. */
-function emptyShare(canvas) {
+/** Why a picture shows hardly any tissue: white, or of one colour; null where it may show some. */
+function whyBlank(canvas) {
   const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-  let empty = 0;
+  const pixels = data.length / 4;
+  let [white, sum, squares] = [0, 0, 0];
   for (let at = 0; at < data.length; at += 4) {
-    const high = Math.max(data[at], data[at + 1], data[at + 2]);
-    const low = Math.min(data[at], data[at + 1], data[at + 2]);
-    if (low > 225 || (high < 25 && high - low < 12)) empty += 1;
+    const [red, green, blue] = [data[at], data[at + 1], data[at + 2]];
+    const low = Math.min(red, green, blue);
+    if (low >= BRIGHT && Math.max(red, green, blue) - low <= COLOURLESS) white += 1;
+    const grey = 0.299 * red + 0.587 * green + 0.114 * blue;
+    sum += grey;
+    squares += grey * grey;
   }
-  return empty / (data.length / 4);
+  if (white / pixels >= BLANK_SHARE) return `${Math.round((white / pixels) * 100)} % of it is white`;
+  const spread = Math.sqrt(Math.max(0, squares / pixels - (sum / pixels) ** 2));
+  return spread < EVEN_SPREAD ? 'all of it has one colour' : null;
 }
 
 function refusal(file) {
-  if (file.type && !KINDS.includes(file.type)) return `“${file.name}” is no PNG, JPEG, TIFF or WebP picture.`;
+  if (file.type && !KINDS.includes(file.type)) return `“${file.name}” is no PNG, JPEG, TIFF, WebP or BMP picture.`;
   if (file.size > MAX_BYTES) return `“${file.name}” is larger than 20 MB; crop it, or index it on the command line.`;
   return file.size === 0 ? `“${file.name}” is empty.` : null;
 }
@@ -81,8 +96,7 @@ export async function readPicture(file) {
   const refused = refusal(file);
   if (refused) throw new Error(refused);
   const [mpp, preview] = await Promise.all([statedMpp(file), previewOf(file)]);
-  const empty = preview ? emptyShare(preview.canvas) : 0;
-  return { file, name: file.name || 'pasted picture', mpp, preview, blank: empty > BLANK_SHARE ? empty : null };
+  return { file, name: file.name || 'pasted picture', mpp, preview, blank: preview ? whyBlank(preview.canvas) : null };
 }
 
 export const checkedMpp = (text) => {

@@ -29,7 +29,11 @@ export function Rules() {
       text="Hide the question's own patient"
       why="The same patient always looks alike; it flatters the answer"
     />
-    <${Switch} name="collapse" text="Hide near-duplicates" why="Pictures that are all but the same are shown once" />
+    <${Switch}
+      name="collapse"
+      text="Hide near-duplicates"
+      why="Of one picture, of overlapping boxes and of what the encoder hardly tells apart, only the best is shown"
+    />
     <div class="row">
       <label for="k">Show</label
       ><select id="k" value=${rules.k} onChange=${(event) => setRule('k', Number(event.target.value))}>

@@ -52,6 +52,8 @@ export const number = (value) => value.toLocaleString('en');
 
 export const counted = (n, word) => `${number(n)} ${word}${n === 1 ? '' : 's'}`;
 
+export const patientsOf = (index) => (index.n_patients ? counted(index.n_patients, 'patient') : 'unknown patients');
+
 export function valueText(value) {
   if (value === null || value === undefined || value === '') return '–';
   if (typeof value === 'boolean') return value ? 'yes' : 'no';

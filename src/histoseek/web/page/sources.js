@@ -1,16 +1,9 @@
-/** Where a viewer takes its pixels from: a slide's tiles, a thumbnail, or a picture that never left the browser. */
+/** Where a viewer takes its pixels from: a slide's tiles, or a picture that never left the browser. */
 import { api } from './api.js';
 
 const TILE = 512;
-const THUMBNAIL_PX = 1024;
 
 export const slideSource = (slide) => ({ key: `slide:${slide.id}`, tiles: api.tilesUrl(slide.id), mpp: slide.mpp });
-
-export const itemSource = (hit) => ({
-  key: `item:${hit.id}`,
-  tiles: { type: 'image', url: api.thumbnailUrl(hit.id, THUMBNAIL_PX), buildPyramid: false },
-  widthUm: hit.width_um,
-});
 
 /** Tiles cut from a canvas: the page's CSP lets no image come from blob: or data:. */
 export function pictureSource(name, preview, mpp) {
@@ -58,7 +51,7 @@ export function boundsOf(region) {
 /** The slide or picture that a hit lies on. */
 export const slideOf = (hit) => hit?.slide && { ...hit.slide, mpp: hit.mpp };
 
-export const hitSource = (hit) => (hit.slide ? { ...slideSource(slideOf(hit)), box: hit.box } : itemSource(hit));
+export const hitSource = (hit) => ({ ...slideSource(slideOf(hit)), box: hit.box });
 
 /** What shows a thing side by side: its source, and the box on it that is meant. */
 export function sourceOf({ example, hit }, slides) {

@@ -14,7 +14,7 @@ const FORMATS = [
   ['session', 'Session', 'the question as JSON; the command line replays it'],
 ];
 
-const WHOLE = 'It holds ids, words and filters, and the version of the archive.';
+const WHOLE = 'It holds ids, words, filters and marks, and the version of the archive.';
 const PARTLY =
   'A picture of yours and items chosen on the map are not in it: a link holds no pixels. Save the session instead.';
 
@@ -37,7 +37,7 @@ function Link() {
       <button type="button" class="button" onClick=${copy}>${isCopied ? 'Copied' : 'Copy'}</button>
     </div>
     <p class="hint">
-      ${isWhole ? WHOLE : PARTLY}${Object.keys(now().marks).length > 0 ? ' Marks are kept in the session alone.' : ''}
+      ${isWhole ? WHOLE : PARTLY}
     </p>
   </div>`;
 }

@@ -11,13 +11,19 @@ const labelled = (vote) => vote.labels.reduce((sum, one) => sum + one.count, 0);
 
 const percent = (share) => `${Math.round(share * 100)} %`;
 
+/** Whose hits these are; a hit whose patient nobody knows counts as no patient. */
+function ofPatients({ n_patients: known, n_unknown: unknown }) {
+  if (!unknown) return counted(known, 'patient');
+  const rest = `${number(unknown)} of unknown patients`;
+  return known ? `${counted(known, 'patient')}, ${rest}` : rest;
+}
+
 function Part({ one }) {
   const index = useStore((state) => state.index);
   const look = lookOf(labelPlace(index, one.label));
-  const patients = `${one.n_patients} ${one.n_patients === 1 ? 'patient' : 'patients'}`;
   return html`<li>
     <${Swatch} look=${look} /><span class="name">${one.label}</span> <strong>${one.count}</strong>
-    <span class="quiet"> ${percent(one.share)}, ${patients}</span>
+    <span class="quiet"> ${percent(one.share)}, ${ofPatients(one)}</span>
   </li>`;
 }
 
@@ -49,7 +55,10 @@ function Trust({ vote }) {
 }
 
 export function Vote({ vote, n }) {
-  if (!vote || !vote.labels.length) return null;
+  if (!vote) return null;
+  if (!vote.labels.length) {
+    return html`<section class="vote" aria-label="Labels of the hits"><${Trust} vote=${vote} /></section>`;
+  }
   const rest = vote.labels.length - SHOWN;
   return html`<section class="vote" aria-label="Labels of the hits">
     <${Trust} vote=${vote} />
@@ -58,7 +67,7 @@ export function Vote({ vote, n }) {
       ${vote.labels.slice(0, SHOWN).map((one) => html`<${Part} key=${one.label} one=${one} />`)}
       ${rest > 0 && html`<li class="quiet">and ${rest} other labels</li>`}
       <li class="quiet">
-        ${labelled(vote)} of ${counted(n, 'hit')} labelled; ${counted(vote.n_patients, 'patient')}
+        ${labelled(vote)} of ${counted(n, 'hit')} labelled; ${ofPatients(vote)}
       </li>
     </ul>
   </section>`;

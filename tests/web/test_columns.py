@@ -1,0 +1,120 @@
+"""Which columns are shown, and what filters tell of what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from histoseek.errors import InputError
+from histoseek.index import Index
+from histoseek.items import Item, Manifest
+from tests.conftest import TinyEncoder, write_archive
+from tests.web.conftest import Opened, id_of
+
+N_PATIENTS = 9
+DAY = date(2023, 3, 17)
+
+
+def patient_of(item: Item) -> int:
+    return int(item.group[1:])
+
+
+def told_of(item: Item) -> dict[str, Any]:
+    """Columns of a hospital: who somebody is in several ways, and what may be shown."""
+    patient = patient_of(item)
+    twin = 0 if patient == 1 else patient  # two patients share a value by chance
+    return {
+        "surname": f"Doe {twin}",
+        "record": 5_551_000.0 + twin if patient else None,
+        "visit": f"v{patient}{item.extra['nth'] % 2}",
+        "centre": f"c{patient % 3}",
+        "tumour_mm": 10.5 + patient % 4,
+        "grade": patient % 3,
+        "taken": DAY + timedelta(days=200 * (patient % 4)),
+    }
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """An archive with such columns; nobody may write to it."""
+    folder = tmp_path_factory.mktemp("hospital")
+    found = write_archive(folder, N_PATIENTS)
+    items = [replace(item, extra=told_of(item)) for item in found]
+    return Index.build(Manifest.from_items(items, folder, {"dataset": "toy"}), TinyEncoder(), folder / "x.index")
+
+
+def columns_of(client: TestClient) -> dict[str, Any]:
+    return {column["name"]: column for column in client.get("/api/v1/index").json()["columns"]}
+
+
+def test_columns_that_tell_patients_apart_are_hidden(opened: Opened, hospital: Index) -> None:
+    client = opened(hospital)
+    shown = columns_of(client)
+    assert {"centre", "tumour_mm", "grade", "taken"} <= set(shown)
+    assert not {"surname", "record", "visit"} & set(shown)
+    assert "Doe" not in client.get("/api/v1/index").text
+    assert {"surname", "record", "visit"} <= set(columns_of(opened(hospital, keep_names=True)))
+
+
+def test_a_column_is_shown_when_it_is_asked_for(opened: Opened, hospital: Index) -> None:
+    shown = columns_of(opened(hospital, show_columns=("record",)))
+    assert "record" in shown and "surname" not in shown
+    for name in ("recrd", "path", "group"):
+        with pytest.raises(InputError, match=f"--show-column {name}: the archive has no such column"):
+            opened(hospital, show_columns=(name,))
+
+
+def test_a_free_text_is_shown_when_it_is_asked_for(opened: Opened, tmp_path: Path) -> None:
+    items = [replace(item, extra={"note": f"note {item.id}"}) for item in write_archive(tmp_path, 60)]
+    index = Index.build(Manifest.from_items(items, tmp_path), TinyEncoder(), tmp_path / "x.index")
+    assert "note" not in columns_of(opened(index))
+    assert len(columns_of(opened(index, show_columns=("note",)))["note"]["values"]) == len(items)
+
+
+def asked(client: TestClient, *filters: dict[str, Any]) -> Any:
+    question = {"examples": [{"item": id_of(client)}], "exclude_group": False, "k": 100, "per_slide": None}
+    return client.post("/api/v1/search", json={**question, "filters": list(filters), "collapse": False})
+
+
+def years(answer: Any) -> Sequence[str]:
+    assert answer.status_code == 200, answer.text
+    return sorted({str(hit["columns"]["taken"]) for hit in answer.json()["hits"]})
+
+
+def test_years_are_compared_whole(opened: Opened, hospital: Index) -> None:
+    client = opened(hospital)
+    assert (columns_of(client)["taken"]["min"], columns_of(client)["taken"]["max"]) == ("2023", "2024")
+    assert years(asked(client, {"column": "taken", "min": "2023", "max": "2023"})) == ["2023"]
+    assert years(asked(client, {"column": "taken", "min": "2024"})) == ["2024"]
+    assert years(asked(client, {"column": "taken", "max": "2024"})) == ["2023", "2024"]
+    assert years(asked(client, {"column": "taken", "values": ["2024"]})) == ["2024"]
+    assert years(asked(client, {"column": "taken", "values": [None]})) == []
+
+
+def test_no_filter_finds_out_a_day(opened: Opened, hospital: Index) -> None:
+    """Who halves the span of days again and again learns a day, unless days are no answer."""
+    client = opened(hospital)
+    days = [(DAY + timedelta(days=step)).isoformat() for step in range(-40, 41, 8)]
+    forms = [*days, f"{DAY}T00:00:00", "2023-03", "20230317", f" {DAY.year}", "2023 ", "٢٠٢٣", "0000", "9999", "x"]
+    for form in forms:
+        for one in ({"min": form}, {"max": form}, {"values": [form]}, {"values": ["2023", form]}):
+            answer = asked(client, {"column": "taken", **one})
+            assert answer.status_code == 422, (one, answer.text)
+            assert "by the year" in answer.json()["detail"]
+    for number in (2023, True, 1.0e9):
+        assert asked(client, {"column": "taken", "values": [number]}).status_code == 422
+    assert asked(client, {"column": "taken", "min": 2023}).status_code == 422
+
+
+def test_days_are_compared_where_names_are_kept(opened: Opened, hospital: Index) -> None:
+    client = opened(hospital, keep_names=True)
+    assert columns_of(client)["taken"]["min"] == DAY.isoformat()
+    told = years(asked(client, {"column": "taken", "max": DAY.isoformat()}))
+    assert told == [DAY.isoformat()] == years(asked(client, {"column": "taken", "values": [DAY.isoformat()]}))
+    assert len(years(asked(client, {"column": "taken", "values": ["2023"]}))) == 2
