@@ -112,7 +112,7 @@ def test_a_line_lets_in_a_few_keeps_places_for_others_and_waits_without_threads(
 def test_no_upload_is_received_before_its_turn(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     from histoseek.web import uploads
 
-    client = opened(limits=Limits(uploads_at_once=1, encoding_waits=1))
+    client = opened(limits=Limits(uploads_at_once=1, encoding_waits=3))
     order: list[str] = []
     begun, go_on = threading.Event(), threading.Event()
     received, answered = uploads._received, uploads._answered

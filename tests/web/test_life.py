@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ import pytest
 from histoseek.cli import main
 from histoseek.errors import InputError
 from histoseek.index import Index
+from histoseek.index.served import Served
 from histoseek.web import create_app
 from histoseek.web.audit import verify_audit
 from histoseek.web.keys import add_key
@@ -121,8 +121,8 @@ def test_an_index_that_is_damaged_or_on_a_server_does_not_start(
     for copied in (tmp_path / "y.index").glob("fast-*"):
         shutil.rmtree(copied)
     assert failed(capsys, tmp_path / "y.index")[0] == 4
-    pushed = copy.copy(Index.open(folder))
-    pushed._server = object()  # type: ignore[assignment]
+    pushed = Index.open(folder)
+    pushed._served = Served(object())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="serve the index folder"):
         create_app(pushed)
 
@@ -148,7 +148,7 @@ def test_a_port_that_is_none_is_refused(folder: Path, capsys: pytest.CaptureFixt
         with pytest.raises(InputError, match="is no port"):
             listen("127.0.0.1", port)
         code, told = failed(capsys, folder, "--port", str(port))
-        assert code == 2 and "65535" in told
+        assert code == 2 and "--port" in told
 
 
 def test_a_missing_extra_is_named(folder: Path, tmp_path: Path) -> None:

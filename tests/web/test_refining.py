@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from histoseek.errors import InputError
 from histoseek.index import Index
 from histoseek.index.query import Rules
-from histoseek.index.served import find_served
+from histoseek.index.served import Served
 from tests.web.conftest import app_of, id_of
 
 ALL = {"k": 100, "collapse": False, "per_slide": None}
@@ -64,4 +64,4 @@ def test_a_file_of_the_archive_hides_its_patient_also_when_its_vector_goes_on(cl
 
 def test_a_server_is_not_asked_among_single_items() -> None:
     with pytest.raises(InputError, match="among single items"):
-        find_served(None, None, Rules(only=["a"]), None)  # type: ignore[arg-type]
+        Served(None).find(None, Rules(only=["a"]), None)  # type: ignore[arg-type]

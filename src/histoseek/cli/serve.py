@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -69,12 +70,13 @@ def serve(
     )
     check_host(settings)
 
-    def started(url: str) -> None:
-        say(url)
-        note("research use only, never a diagnosis; Ctrl-C ends the server")
-        if open_page:
-            import webbrowser
+    serve_index(open_index(index, encoder, root), settings, partial(_say_where, open_page=open_page))
 
-            webbrowser.open(url)
 
-    serve_index(open_index(index, encoder, root), settings, started)
+def _say_where(url: str, *, open_page: bool) -> None:
+    say(url)
+    note("research use only, never a diagnosis; Ctrl-C ends the server")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(url)

@@ -57,7 +57,6 @@ function Bar({ viewer, source }) {
     if (!viewer) return undefined;
     const look = () => setUm(umPerPx(viewer, physicalWidth(viewer, source)));
     look();
-    viewer.addHandler('viewport-change', look);
     const events = ['open', 'viewport-change', 'resize'];
     events.forEach((event) => viewer.addHandler(event, look));
     return () => events.forEach((event) => viewer.removeHandler(event, look));
