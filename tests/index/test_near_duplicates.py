@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from histoseek.encoders.encoder import unit_rows
 from histoseek.index import Index
-from histoseek.index.near_duplicates import AT_ONCE, SAME, NearDuplicates, overlaps
+from histoseek.index.near_duplicates import AT_ONCE, FEWEST, SAME, Closeness, NearDuplicates, closeness_of, overlaps
 from histoseek.index.query import Rules
 from histoseek.index.selecting import within_quotas
 from histoseek.items import Box, Item, Manifest, table_of
+from histoseek.stores import Rows
 from tests.conftest import SIDE, TinyEncoder, draw_square, write_archive
 
 COPY = Item("copy", "copy.png")
@@ -85,7 +88,7 @@ def turned(cosine: float) -> np.ndarray[Any, np.dtype[np.float32]]:
 def test_vectors_count_above_the_stated_cosine(cosine: float, is_same: bool) -> None:
     items = table_of([Item("a", "a.png"), Item("b", "b.png")])
     vectors = np.stack([turned(1.0), turned(cosine)])
-    twins = NearDuplicates(items, np.array([0, 1]), lambda rows: vectors[rows])
+    twins = NearDuplicates(items, np.array([0, 1]), Closeness(lambda rows: vectors[rows]))
     assert not twins.has_twin(0)
     twins.keep(0)
     assert twins.has_twin(1) is is_same
@@ -107,15 +110,39 @@ def test_many_hits_are_read_in_parts_and_only_as_far_as_needed() -> None:
 
     hits = np.arange(n_hits)
     assert (
-        within_quotas(items, hits, Rules(k=AT_ONCE, collapse=True), give).tolist()
+        within_quotas(items, hits, Rules(k=AT_ONCE, collapse=True), Closeness(give)).tolist()
         == list(range(0, n_hits, 2))[:AT_ONCE]
     )
     assert read == [AT_ONCE] * 2
     read.clear()
-    assert within_quotas(items, hits, Rules(k=9, per_group=1, collapse=True), give).tolist() == [0, 3]
+    assert within_quotas(items, hits, Rules(k=9, per_group=1, collapse=True), Closeness(give)).tolist() == [0, 3]
     assert read == [AT_ONCE]
 
 
 def test_different_pictures_of_one_kind_stay(tmp_path: Path, tiny: TinyEncoder) -> None:
     index = Index.build(write_archive(tmp_path, 6), tiny, tmp_path / "x.index")
     assert found(index, k=24, collapse=True) == found(index, k=24)
+
+
+def test_where_different_patients_come_close_copies_must_be_closer() -> None:
+    """As with an encoder that sees little: all vectors lie in a narrow cone, and copies in a narrower one."""
+    rng = np.random.default_rng(1)
+    n_patients, width = 40, 32
+    cone = unit_rows((1 + 0.03 * rng.normal(size=(n_patients, width))).astype(np.float32))
+    copies = unit_rows(cone + 0.0004 * rng.normal(size=cone.shape).astype(np.float32))
+    between = np.where(np.eye(n_patients, dtype=bool), -1, cone @ cone.T).max(axis=1)
+    assert between.min() > SAME
+    vectors = np.concatenate([cone, copies])
+    items = table_of([Item(f"{n}", f"{n}.png", group=f"g{n % n_patients}") for n in range(2 * n_patients)])
+    groups = np.tile(np.arange(n_patients, dtype=np.int32), 2)
+    rows = SimpleNamespace(items=items, groups=groups, vectors=vectors.__getitem__, checked=vectors.__getitem__)
+    closeness = closeness_of(cast(Rows, rows))
+    assert between.max() < closeness.above < (cone * copies).sum(axis=1).min()
+    hits = np.arange(2 * n_patients)
+    kept = within_quotas(items, hits, Rules(k=len(hits), collapse=True), closeness)
+    assert kept.tolist() == list(range(n_patients))
+
+
+def test_few_patients_say_nothing_of_how_close_others_come(tmp_path: Path, tiny: TinyEncoder) -> None:
+    index = Index.build(write_archive(tmp_path, 4), tiny, tmp_path / "x.index")  # all of a colour are nearly the same
+    assert len(index) < FEWEST and index.view.closeness.above == SAME

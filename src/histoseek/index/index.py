@@ -224,7 +224,7 @@ class Index:
         if items is not None and len(items) != len(queries):
             raise InputError(f"{len(queries)} vectors cannot belong to {len(items)} items")
         named = None if items is None else self._held(items, view).tolist()
-        found = select_many(view.rows, queries, kept, view.allowed(kept.where, kept.only), named)
+        found = select_many(view, queries, kept, view.allowed(kept.where, kept.only), named)
         columns = rows_at(view.rows.items, np.concatenate([rows for rows, _ in found])).to_pylist()
         answers, at = [], 0
         for rows, scores in found:
@@ -394,5 +394,5 @@ class Index:
         view = self.view
         own = np.zeros(0, dtype=np.int64) if named is None else view.rows_of(named["id"].to_pylist())
         allowed = view.allowed(rules.where, rules.only)
-        rows, scores = select_rows(view.rows, vector, rules, allowed, own[own >= 0].tolist())
+        rows, scores = select_rows(view, vector, rules, allowed, own[own >= 0].tolist())
         return rows_at(view.rows.items, rows), scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histoseek.items import Box
-from histoseek.stores import rows_at
+from histoseek.stores import Rows, rows_at
 
 SAME = 0.995
-"""Cosine of two stored vectors above which two pictures count as one."""
+"""Cosine of two stored vectors above which two pictures count as one, unless the archive asks for more."""
+
+SAMPLE, FEWEST = 512, 20
+"""Items that are looked at for how close different patients come, and with how few nothing is said of that."""
+
+CLOSE, MARGIN = 95, 4
+"""Two pictures count as one when they are so many times closer than this percentile of what different patients are."""
 
 HALF = 0.5
 """Part of the smaller of two boxes on one file that the other one covers at most."""
@@ -25,14 +32,44 @@ Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """The unit vectors of some rows."""
 
 
+@dataclass(frozen=True)
+class Closeness:
+    """How vectors are compared: where they are read, and above which cosine two of them count as one."""
+
+    vectors: Vectors
+    above: float = SAME
+
+
+def closeness_of(rows: Rows) -> Closeness:
+    """The closeness of an archive, from a sample of its items (drawn by lot, seed 0).
+
+    Some encoders, `color` above all, put different tissue closer together than others put copies. So each item of the
+    sample is held against those of other groups: copies have to be much closer than they come.
+    """
+    n_rows = rows.items.num_rows
+    chosen = np.sort(np.random.default_rng(0).choice(n_rows, min(n_rows, SAMPLE), replace=False)).astype(np.int64)
+    vectors, groups = rows.vectors(chosen), rows.groups[chosen]
+    cosines = np.where(groups[:, None] == groups, -1.0, vectors @ vectors.T)
+    return Closeness(rows.checked, line_of(cosines.max(axis=1, initial=-1.0)))
+
+
+def line_of(nearest: NDArray[np.float32]) -> float:
+    """The cosine above which two pictures count as one; `nearest` [N] is how close other groups come, −1 for none."""
+    known = nearest[nearest > -1]
+    if len(known) < FEWEST:
+        return SAME
+    return max(SAME, 1 - (1 - float(np.percentile(known, CLOSE))) / MARGIN)
+
+
 class NearDuplicates:
     """Tells of hits, which come best first, whether one that was kept before shows all but the same.
 
-    `hits` [H] are rows of `items`. Without `vectors`, as where they lie on a server, only files and boxes are compared.
+    `hits` [H] are rows of `items`. Without a closeness, as where vectors lie on a server, only files and boxes are
+    compared.
     """
 
-    def __init__(self, items: pa.Table, hits: NDArray[np.int64], vectors: Vectors | None) -> None:
-        self._hits, self._vectors = hits, vectors
+    def __init__(self, items: pa.Table, hits: NDArray[np.int64], closeness: Closeness | None) -> None:
+        self._hits, self._closeness = hits, closeness
         self._rows: list[dict[str, Any]] = rows_at(items.select(list(_COLUMNS)), hits).to_pylist()
         self._pictures: set[tuple[str, Box | None]] = set()
         self._boxes: dict[str, list[Box]] = {}
@@ -47,7 +84,9 @@ class NearDuplicates:
             return True
         if box is not None and any(overlaps(box, other) for other in self._boxes.get(_file_of(row), ())):
             return True
-        return bool((self._kept[: self._n_kept] @ self._vector(at) > SAME).any()) if self._n_kept else False
+        if self._closeness is None or not self._n_kept:
+            return False
+        return bool((self._kept[: self._n_kept] @ self._vector(at) > self._closeness.above).any())
 
     def keep(self, at: int) -> None:
         """Keep a hit."""
@@ -56,7 +95,7 @@ class NearDuplicates:
             self._pictures.add((row["sha256"], box))
         if box is not None:
             self._boxes.setdefault(_file_of(row), []).append(box)
-        if self._vectors is None:
+        if self._closeness is None:
             return
         vector = self._vector(at)
         if self._n_kept == len(self._kept):
@@ -68,10 +107,10 @@ class NearDuplicates:
 
     def _vector(self, at: int) -> NDArray[np.float32]:
         """The vector of a hit; those of its neighbours in rank are read with it."""
-        assert self._vectors is not None  # noqa: S101 - without them none is kept to be compared with
+        assert self._closeness is not None  # noqa: S101 - without them none is kept to be compared with
         block = at // AT_ONCE
         if self._read[0] != block:
-            self._read = block, self._vectors(self._hits[block * AT_ONCE : (block + 1) * AT_ONCE])
+            self._read = block, self._closeness.vectors(self._hits[block * AT_ONCE : (block + 1) * AT_ONCE])
         vector: NDArray[np.float32] = self._read[1][at % AT_ONCE]
         return vector
 

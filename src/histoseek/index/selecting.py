@@ -10,19 +10,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoseek.index.near_duplicates import NearDuplicates, Vectors
+from histoseek.index.near_duplicates import Closeness, NearDuplicates
 from histoseek.index.query import Rules
+from histoseek.index.view import View
 from histoseek.stores import Rows, rows_at
 
 
 def select_rows(
-    rows: Rows, vector: NDArray[np.float32], rules: Rules, allowed: NDArray[np.bool_] | None, named: Sequence[int]
+    view: View, vector: NDArray[np.float32], rules: Rules, allowed: NDArray[np.bool_] | None, named: Sequence[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rows and scores of the hits, best first; `named` are the rows that the query itself consists of.
 
     Rules that look at the hits before (so many of a group, near-duplicates once) are kept by asking for more until
     enough are left, so the answer is what going through the whole ranking would give.
     """
+    rows = view.rows
+    closeness = view.closeness if rules.collapse else None
     mask = _without_query(rows, rules, allowed, named)
     n_allowed = rows.items.num_rows if mask is None else int(mask.sum())
     asked = rules.k
@@ -32,7 +35,7 @@ def select_rows(
         hits, scores = found.rows[0][keep], found.scores[0][keep]
         if rules.min_score is not None:
             hits, scores = hits[scores >= rules.min_score], scores[scores >= rules.min_score]
-        kept = within_quotas(rows.items, hits, rules, rows.checked)
+        kept = within_quotas(rows.items, hits, rules, closeness)
         enough = len(kept) >= rules.k or asked >= n_allowed or len(hits) < asked
         if enough:
             return hits[kept][: rules.k], scores[kept][: rules.k]
@@ -40,7 +43,7 @@ def select_rows(
 
 
 def select_many(
-    rows: Rows,
+    view: View,
     vectors: NDArray[np.float32],
     rules: Rules,
     allowed: NDArray[np.bool_] | None,
@@ -49,8 +52,8 @@ def select_many(
     """Rows and scores of the hits of each of `vectors` [Q, D]; `named` are the rows that they belong to."""
     if named is not None or rules.min_score is not None or rules.collapse or _quotas(rules):
         own: list[list[int]] = [[] for _ in vectors] if named is None else [[row] for row in named]
-        return [select_rows(rows, vector, rules, allowed, mine) for vector, mine in zip(vectors, own, strict=True)]
-    found = rows.find(vectors, min(rules.k, rows.items.num_rows), allowed)
+        return [select_rows(view, vector, rules, allowed, mine) for vector, mine in zip(vectors, own, strict=True)]
+    found = view.rows.find(vectors, min(rules.k, view.rows.items.num_rows), allowed)
     return [(hit[hit >= 0], scores[hit >= 0]) for hit, scores in zip(found.rows, found.scores, strict=True)]
 
 
@@ -79,17 +82,17 @@ def _without_query(
 
 
 def within_quotas(
-    items: pa.Table, hits: NDArray[np.int64], rules: Rules, vectors: Vectors | None = None
+    items: pa.Table, hits: NDArray[np.int64], rules: Rules, closeness: Closeness | None = None
 ) -> NDArray[np.int64]:
     """Positions in `hits` that are left when each group and slide has used up its share, near-duplicates once.
 
-    Near-duplicates are told by files and boxes, and where `vectors` gives those of rows, by them too.
+    Near-duplicates are told by files and boxes, and with a closeness by vectors too.
     """
     quotas = _quotas(rules)
     if not quotas and not rules.collapse:
         return np.arange(len(hits))
     columns = {name: rows_at(items.select([name]), hits)[name].to_pylist() for name, _ in quotas}
-    twins = NearDuplicates(items, hits, vectors) if rules.collapse else None
+    twins = NearDuplicates(items, hits, closeness) if rules.collapse else None
     used: dict[str, Counter[Any]] = {name: Counter() for name, _ in quotas}
     kept = []
     for at in range(len(hits)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from histoseek.index.near_duplicates import Closeness, closeness_of
 from histoseek.items import parse_filter
 from histoseek.stores import Rows
 
@@ -30,6 +32,11 @@ class View:
         self.state = state
         self._masks: dict[str, NDArray[np.bool_]] = {}
         self._row_by_id: dict[str, int] = {}
+
+    @cached_property
+    def closeness(self) -> Closeness:
+        """Above which cosine two pictures of this archive count as one."""
+        return closeness_of(self.rows)
 
     def allowed(self, where: str | None, only: Iterable[str] | None = None) -> NDArray[np.bool_] | None:
         """Which rows fulfil a filter and, if given, are among the ids `only`, `[N]`; None means all."""
