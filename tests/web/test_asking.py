@@ -283,7 +283,7 @@ def test_a_vote_counts_patients_and_tells_what_it_is_worth(client: TestClient) -
     assert bare["vote"]["reliability"] is None and bare["first_weak"] is None
     assert {hit["closeness"] for hit in bare["hits"]} == {None}
     scores = [hit["score"] for hit in bare["hits"]]
-    worth = {"red": Reliability(0.8, 25), "green": Reliability(0.2, 12)}
+    worth = {"red": Reliability(0.8, 25, 9), "green": Reliability(0.2, 12, 9)}
     archive.calibration = Calibration((scores[4] + scores[5]) / 2, (scores[1] + scores[2]) / 2, {5: worth, 50: {}})
     told = asked(client, **question)
     assert [hit["closeness"] for hit in told["hits"]] == ["close"] * 2 + ["related"] * 3 + ["weak"] * 5
@@ -303,7 +303,7 @@ def test_a_vote_abstains_with_a_reason(client: TestClient) -> None:
     far = asked(client, **question)
     assert far["vote"]["abstain"] and far["vote"]["reason"] == "nothing in the archive is similar enough"
     assert far["first_weak"] == 1 and "similar enough" in far["warnings"][0]
-    archive.calibration = Calibration(-1.0, 0.99, {6: {"red": Reliability(0.4, 40)}})
+    archive.calibration = Calibration(-1.0, 0.99, {6: {"red": Reliability(0.4, 40, 9)}})
     doubtful = asked(client, **question)["vote"]
     assert doubtful["abstain"] and "only 40%" in doubtful["reason"]
     single = asked(client, **(question | {"k": 1}))["vote"]

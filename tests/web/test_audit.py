@@ -265,6 +265,17 @@ def test_what_was_seen_is_bounded_and_forgotten_to_the_side_of_more_lines() -> N
     assert not Seen(seconds=0.0).has("k", "a")
 
 
+def test_an_export_names_its_format(client: TestClient) -> None:
+    question = {"examples": [{"item": id_of(client)}], "k": 3}
+    for what in ("csv", "session"):
+        assert client.post(f"/api/v1/export?format={what}", json=question).status_code == 200
+    lines = lines_of(app_of(client).state.parts.log.path)
+    assert [(line["action"], line["format"], len(line["shown"])) for line in lines] == [
+        ("export", "csv", 3),
+        ("export", "session", 3),
+    ]
+
+
 def test_a_heat_map_names_its_slide(opened: Opened, tmp_path: Path) -> None:
     client = opened(write_tiled(tmp_path))
     archive = app_of(client).state.archive

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from histoseek.errors import InputError
 from histoseek.index import Index
 from histoseek.items import Item, Manifest
+from histoseek.web.hiding import _is_day
 from tests.conftest import TinyEncoder, write_archive
 from tests.web.conftest import Opened, id_of
 
@@ -60,6 +61,58 @@ def test_columns_that_tell_patients_apart_are_hidden(opened: Opened, hospital: I
     assert not {"surname", "record", "visit"} & set(shown)
     assert "Doe" not in client.get("/api/v1/index").text
     assert {"surname", "record", "visit"} <= set(columns_of(opened(hospital, keep_names=True)))
+
+
+PRIVATE = {
+    "patient_name": lambda n: f"Doe {n // 3}",
+    "PatientName": lambda n: f"Doe {n // 3}",
+    "MRN": lambda n: 5_551_000 + n // 3,
+    "note": lambda n: "ab"[n % 2],
+    "taken": lambda n: (DAY + timedelta(days=n % 40)).isoformat(),
+    "german": lambda n: f"{DAY + timedelta(days=n % 40):%d.%m.%Y}",
+    "american": lambda n: f"{DAY + timedelta(days=n % 40):%m/%d/%y}",
+    "spelt": lambda n: f"{DAY + timedelta(days=n % 40):%d %b %Y}",
+    "stamped": lambda n: f"{DAY + timedelta(days=n % 40)}T08:{n % 60:02}:11",
+    "stain_day": lambda n: int(f"{DAY + timedelta(days=n % 40):%Y%m%d}"),
+    "stain_month": lambda n: f"{2000 + n % 20}-0{1 + n % 9}",
+}
+PLAIN = {
+    "organ": lambda n: ("colon", "liver")[n % 2],
+    "centre": lambda n: f"c{n % 3}",
+    "scannerModel": lambda n: "x",
+    "share": lambda n: n / 7,
+    "grade": lambda n: n % 4,
+}
+
+
+@pytest.mark.parametrize("source", ["image", "unknown", "slide"])
+def test_where_nobody_is_known_only_what_tells_of_tissue_is_shown(opened: Opened, tmp_path: Path, source: str) -> None:
+    """As of a table without patients, read by `prepare csv`: everything is a text or a number there."""
+    found = [
+        replace(item, group_source=source, extra={name: tell(n) for name, tell in (PRIVATE | PLAIN).items()})
+        for n, item in enumerate(write_archive(tmp_path, 12))
+    ]
+    client = opened(Index.build(Manifest.from_items(found, tmp_path), TinyEncoder(), tmp_path / "x.index"))
+    shown = set(columns_of(client))
+    assert PLAIN.keys() <= shown and not PRIVATE.keys() & shown
+    said = client.get("/api/v1/index").text
+    assert "Doe" not in said and "2023" not in said and "555100" not in said
+    assert client.get("/api/v1/index").json()["n_patients"] == 0
+
+
+def test_days_and_names_stay_hidden_where_patients_are_known_too(opened: Opened, tmp_path: Path) -> None:
+    told = {name: tell for name, tell in PRIVATE.items() if name != "note"}
+    found = [
+        replace(item, extra={"site_note": "a", **{name: tell(n) for name, tell in told.items()}})
+        for n, item in enumerate(write_archive(tmp_path, 12))
+    ]
+    client = opened(Index.build(Manifest.from_items(found, tmp_path), TinyEncoder(), tmp_path / "x.index"))
+    assert not told.keys() & set(columns_of(client)) and "site_note" in columns_of(client)
+
+
+@pytest.mark.parametrize("text", ["20x", "H&E", "12", "3.5", "1.2.3", "4/5", "2023", "20231345", "G2", "31-12", ""])
+def test_other_texts_are_no_days(text: str) -> None:
+    assert not _is_day(text)
 
 
 def test_a_column_is_shown_when_it_is_asked_for(opened: Opened, hospital: Index) -> None:

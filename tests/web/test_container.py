@@ -22,7 +22,7 @@ def test_the_page_is_not_root_and_writes_nothing_but_its_state() -> None:
     assert page["read_only"] is True and page["tmpfs"] == ["/tmp"]
     assert page["cap_drop"] == ["ALL"] and page["security_opt"] == ["no-new-privileges:true"]
     mounts = {one.rsplit("}", 1)[-1].strip(":"): one for one in page["volumes"]}
-    assert set(mounts) == {"/index:ro", "/slides:ro", "/keys", "state:/state"}
+    assert set(mounts) == {"/index:ro", "/slides:ro", "/keys:ro", "state:/state"}
     lines = (HOME / "Dockerfile").read_text(encoding="utf-8").splitlines()
     last_user = [line for line in lines if line.startswith("USER")][-1]
     assert last_user == "USER 10001" and lines.index(last_user) < lines.index(lines[-1])
@@ -45,4 +45,6 @@ def test_the_page_in_a_container_wants_keys() -> None:
 def test_the_page_in_a_container_believes_its_proxy_and_no_other_network() -> None:
     words = [str(word) for word in compose("compose.yaml", "histoseek")["command"]]
     trusted = [word.partition("=")[2] for word in words if word.startswith("--trust-proxy")]
-    assert trusted == ["${HISTOSEEK_PROXY:-172.16.0.0/12}"]
+    whole = yaml.safe_load((HOME / "compose.yaml").read_text(encoding="utf-8"))
+    network = whole["networks"]["default"]["ipam"]["config"][0]
+    assert trusted == [f"${{HISTOSEEK_PROXY:-{network['gateway']}}}"] and "histoseek" in whole["services"]

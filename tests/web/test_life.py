@@ -163,13 +163,21 @@ def test_a_signal_ends_it_well_and_lets_work_in_hand_end(started: Started) -> No
     item = first_item(url)
     statuses: list[Any] = []
 
+    taken = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        line = json.dumps({"examples": [{"item": item}], "k": 20}).encode() + b"\n"
+        yield line * 100
+        assert httpx.get(f"{url}healthz", timeout=60).status_code == 200  # by now the server has taken the request
+        taken.set()
+        yield line * 100
+
     def ask() -> None:
-        body = "\n".join([json.dumps({"examples": [{"item": item}], "k": 20})] * 200)
-        statuses.append(httpx.post(f"{url}api/v1/search/batch", content=body, timeout=60))
+        statuses.append(httpx.post(f"{url}api/v1/search/batch", content=body(), timeout=60))
 
     thread = threading.Thread(target=ask)
     thread.start()
-    time.sleep(0.2)
+    assert taken.wait(60)
     process.send_signal(signal.SIGTERM)
     thread.join()
     assert process.wait(40) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from starlette.testclient import TestClient
 import histoseek as hs
 from histoseek.index import Removal
 from histoseek.index.layout import has_layout, make_layout
-from histoseek.web import create_app, map_columns
+from histoseek.web import Settings, create_app, map_columns
 from histoseek.web import map as map_room
 from histoseek.web.archive import Archive
 from histoseek.web.map_columns import NO_VALUE
@@ -54,6 +55,14 @@ def test_the_map_says_what_it_holds(client: TestClient, index: hs.Index) -> None
     assert {"label", "nth", "stain", "slide", "patient"} <= set(told["columns"])
     assert not {"path", "id", "group", "sha256"} & set(told["columns"])
     assert client.get("/api/v1/index").json()["has_map"] is True
+
+
+def test_the_map_has_a_line_in_the_audit_log(index: hs.Index, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    client = TestClient(create_app(index, Settings(audit_log=log)), base_url="http://127.0.0.1")
+    for path in ("map", "map/points", "map/ids?rows=0,1", "map/columns/patient"):
+        assert client.get(f"/api/v1/{path}").status_code == 200
+    assert [json.loads(line)["action"] for line in log.read_text().splitlines()] == ["map"]  # one an hour
 
 
 def test_points_are_pairs_of_float32(client: TestClient, index: hs.Index) -> None:
@@ -120,7 +129,7 @@ def test_an_own_column_called_like_the_pseudonyms_is_another(tmp_path: Path) -> 
     items = [replace(item, extra={"patient": f"ward {len(item.group) % 2}"}) for item in found]
     index = hs.Index.build(hs.Manifest.from_items(items, tmp_path), hs.load_encoder("color"), tmp_path / "own.index")
     make_layout(index)
-    client = TestClient(create_app(index), base_url="http://127.0.0.1")
+    client = TestClient(create_app(index, Settings(show_columns=("patient",))), base_url="http://127.0.0.1")
     columns = client.get("/api/v1/map").json()["columns"]
     assert len(columns) == len(set(columns))
     assert {"patient", "patient (archive)"} <= set(columns)

@@ -119,6 +119,8 @@ def test_bare_glass_is_said_to_be_blank(client: TestClient) -> None:
         ({"x": -1, "y": 0, "width": 10, "height": 10}, 400),
         ({"polygon": [[0, 0], [10, 0]]}, 400),
         ({"polygon": [[0, 0], [10, 0], [20, 0]]}, 422),
+        ({"polygon": [[0, 0], [100, 100], [100, 0], [0, 80]]}, 422),
+        ({"polygon": np.random.default_rng(0).uniform(0, 500, (2000, 2)).tolist()}, 422),
         ({"polygon": [[0, 0], [1e7, 0], [1e7, 1e7]]}, 422),
         ({"polygon": [[0, 0, 0], [1, 1, 1], [2, 2, 2]]}, 400),
         ({"x": 0, "y": 0, "width": 10, "height": 10, "path": "/etc/passwd"}, 400),

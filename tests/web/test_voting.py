@@ -16,7 +16,7 @@ from histoseek.web.voting import vote_of
 from tests.conftest import TinyEncoder, write_archive
 from tests.web.conftest import Opened, app_of, id_of
 
-WORTH = Calibration(-1.0, 0.99, {10: {label: Reliability(0.8, 25) for label in ("red", "green", "blue")}})
+WORTH = Calibration(-1.0, 0.99, {10: {label: Reliability(0.8, 25, 9) for label in ("red", "green", "blue")}})
 
 
 def vote(client: TestClient, **question: Any) -> dict[str, Any]:
@@ -28,7 +28,9 @@ def vote(client: TestClient, **question: Any) -> dict[str, Any]:
 
 def test_reliability_is_told_of_what_was_measured(client: TestClient) -> None:
     app_of(client).state.archive.calibration = WORTH
-    assert vote(client)["reliability"] == 0.8
+    told = vote(client)
+    assert (told["reliability"], told["n_queries"], told["n_query_groups"]) == (0.8, 25, 9)
+    assert 0.45 < told["reliability_low"] < 0.5 and 0.94 < told["reliability_high"] < 0.96
     assert vote(client, per_slide=2, collapse=True)["reliability"] == 0.8
 
 
@@ -57,13 +59,20 @@ def test_none_is_told_of_several_examples_and_among_chosen_items(client: TestCli
 
 
 def test_a_low_reliability_is_no_reason_to_abstain_where_it_was_not_measured(client: TestClient) -> None:
-    app_of(client).state.archive.calibration = Calibration(-1.0, 0.99, {10: {"red": Reliability(0.1, 40)}})
+    app_of(client).state.archive.calibration = Calibration(-1.0, 0.99, {10: {"red": Reliability(0.1, 40, 9)}})
     assert "only 10%" in vote(client)["reason"]
     assert "only 10%" not in str(vote(client, exclude_group=False)["reason"])
 
 
 def hit(rank: int, label: str | None, group: str = "", source: str = "patient") -> Hit:
     return Hit(rank, 1.0 - rank / 100, Item(f"i{rank}", f"{rank}.png", label=label, group=group, group_source=source))
+
+
+def test_nothing_is_said_after_few_queries(client: TestClient) -> None:
+    few = {label: Reliability(1.0, 9, 9) for label in ("red", "green", "blue")}
+    app_of(client).state.archive.calibration = Calibration(-1.0, 0.99, {10: few})
+    assert vote(client)["reliability"] is None and vote(client)["n_queries"] is None
+    assert client.get("/api/v1/index").json()["reliability"] == []
 
 
 def test_hits_without_labels_are_similar_enough() -> None:
@@ -75,15 +84,21 @@ def test_hits_without_labels_are_similar_enough() -> None:
     assert vote_of(bare, 2, None, n_weak=0) is None
 
 
-@pytest.mark.parametrize("source", ["image", "unknown"])
+@pytest.mark.parametrize("source", ["image", "slide", "unknown"])
 def test_who_nobody_knows_is_no_patient(source: str) -> None:
     hits = [hit(1, "red", "a"), hit(2, "red", "x", source), hit(3, "red", "x", source), hit(4, "blue", "a")]
     told = vote_of(hits, 4, None, 0)
     assert told is not None and not told.abstain
     assert [(one.label, one.n_patients, one.n_unknown) for one in told.labels] == [("red", 1, 2), ("blue", 1, 0)]
     assert (told.n_patients, told.n_unknown) == (1, 2)
-    alone = vote_of([hit(1, "red", "a"), hit(2, "red", "a")], 2, None, 0)
-    assert alone is not None and alone.abstain and "one patient" in str(alone.reason)
+
+
+@pytest.mark.parametrize(("source", "whose"), [("patient", "patient"), ("case", "patient"), ("slide", "slide")])
+def test_hits_of_one_patient_or_one_slide_are_no_answer(source: str, whose: str) -> None:
+    alone = vote_of([hit(1, "red", "a", source), hit(2, "red", "a", source)], 2, None, 0)
+    assert alone is not None and alone.abstain and f"come from one {whose}" in str(alone.reason)
+    several = vote_of([hit(1, "red", "a", source), hit(2, "red", "b", source)], 2, None, 0)
+    assert several is not None and not several.abstain
 
 
 def test_an_archive_counts_the_patients_that_it_knows(opened: Opened, tmp_path: Path) -> None:

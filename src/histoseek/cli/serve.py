@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -73,8 +74,10 @@ def serve(
     serve_index(open_index(index, encoder, root), settings, partial(_say_where, open_page=open_page))
 
 
-def _say_where(url: str, *, open_page: bool) -> None:
+def _say_where(url: str, hidden: Sequence[str], *, open_page: bool) -> None:
     say(url)
+    if hidden:
+        note(f"columns not shown, for they may tell who somebody is: {', '.join(hidden)}; see --show-column")
     note("research use only, never a diagnosis; Ctrl-C ends the server")
     if open_page:
         import webbrowser

@@ -8,12 +8,17 @@ those of Landis and Koch (Biometrics 1977). Up to 0.20 agreement is at most slig
 at which kappa is above that; from 0.61 on it is substantial, and hits are called *close*. Below the lowest score that
 any hit had, nothing was measured, so no floor lies below it.
 
-**How far a label can be trusted.** Of the queries whose `k` best hits voted for a label, the share that carries it.
+**How far a label can be trusted.** Of the queries whose hits among the best `k`, as far as they are not below the
+floor, voted for a label, the share that carries it. Queries whose first labels have equally many hits voted for none.
+The interval is that of Wilson (JASA 1927) at 95 %, as if each patient had asked once, for queries of one patient are
+not independent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +41,24 @@ OUT_OF_REACH = 2.0
 
 @dataclass(frozen=True)
 class Reliability:
-    """Of `n_queries` held-out queries whose hits voted for a label, the share `precision` that carries it."""
+    """Of `n_queries` held-out queries of `n_groups` patients whose hits voted for a label, the share that carries it.
+
+    `low` and `high` are the ends of its interval.
+    """
 
     precision: float
     n_queries: int
+    n_groups: int
+
+    @property
+    def low(self) -> float:
+        """The lower end of the interval."""
+        return _wilson(self.precision, self.n_groups)[0]
+
+    @property
+    def high(self) -> float:
+        """The upper end of the interval."""
+        return _wilson(self.precision, self.n_groups)[1]
 
 
 @dataclass(frozen=True)
@@ -77,22 +96,38 @@ def calibrate(report: Report, about: About) -> Calibration:
     table = report.per_query
     answerable = table.filter(np.asarray(table["n_relevant"]) > 0)
     n_queries = answerable.num_rows
-    told = [answerable[name].to_pylist() for name in ("label", "hit_labels", "hit_scores")]
-    pairs = [
-        (score, hit == label)
-        for label, hits, scores in zip(*told, strict=True)
-        for hit, score in zip(hits, scores, strict=False)  # labels are padded to the depth of the report
-        if hit is not None
+    queries = [
+        _Query(label, group, tuple((score, hit) for score, hit in zip(scores, hits, strict=False)))  # labels are padded
+        for label, group, hits, scores in _columns(table)
     ]
+    pairs = [
+        (score, hit == query.label)
+        for query, n_relevant in zip(queries, table["n_relevant"].to_pylist(), strict=True)
+        for score, hit in query.hits
+        if n_relevant > 0 and hit is not None
+    ]
+    ks = [int(name.removeprefix("vote@")) for name in table.schema.names if name.startswith("vote@")]
+    if n_queries < FEWEST or not pairs:
+        return Calibration(None, None, _votes(queries, ks, None))
     scores = np.array([score for score, _ in pairs], dtype=np.float64)
     right = np.array([is_right for _, is_right in pairs], dtype=np.float64)
     n_gallery = max(1, int(report.protocol["gallery items"]))
-    chance = float(np.mean(np.asarray(answerable["n_relevant"]) / n_gallery)) if n_queries else 0.0
-    votes = _votes(table, table["label"].to_pylist())
-    if n_queries < FEWEST or not pairs:
-        return Calibration(None, None, votes)
+    chance = float(np.mean(np.asarray(answerable["n_relevant"]) / n_gallery))
     floor, close = (_score_from(scores, right, chance, kappa) for kappa in (SLIGHT, SUBSTANTIAL))
-    return Calibration(floor, close, votes)
+    return Calibration(floor, close, _votes(queries, ks, floor))
+
+
+@dataclass(frozen=True)
+class _Query:
+    """A query of a report: its label, its group, and scores and labels of its hits, best first."""
+
+    label: str
+    group: str
+    hits: tuple[tuple[float, str | None], ...]
+
+
+def _columns(table: Any) -> Any:
+    return zip(*(table[name].to_pylist() for name in ("label", "group", "hit_labels", "hit_scores")), strict=True)
 
 
 def isotonic(
@@ -118,19 +153,38 @@ def _score_from(scores: NDArray[np.float64], right: NDArray[np.float64], chance:
     return float(values[reached[0]]) if len(reached) else OUT_OF_REACH
 
 
-def _votes(table: Any, labels: list[str]) -> dict[int, dict[str, Reliability]]:
-    found = {}
-    for name in [name for name in table.schema.names if name.startswith("vote@")]:
-        voted = table[name].to_pylist()
-        found[int(name.removeprefix("vote@"))] = {
-            label: Reliability(
-                sum(true == label for true, vote in zip(labels, voted, strict=True) if vote == label)
-                / (n_queries := voted.count(label)),
-                n_queries,
-            )
-            for label in sorted({vote for vote in voted if vote is not None})
-        }
+def _votes(queries: Sequence[_Query], ks: Sequence[int], floor: float | None) -> dict[int, dict[str, Reliability]]:
+    found: dict[int, dict[str, Reliability]] = {}
+    for k in ks:
+        by_label: dict[str, list[_Query]] = defaultdict(list)
+        for query in queries:
+            voted = _vote(query.hits[:k], floor)
+            if voted is not None:
+                by_label[voted].append(query)
+        found[k] = {label: _reliability(label, by_label[label]) for label in sorted(by_label)}
     return found
+
+
+def _vote(hits: Sequence[tuple[float, str | None]], floor: float | None) -> str | None:
+    """The label of most hits that are not below the floor; None where there is none, or two are even."""
+    strong = Counter(hit for score, hit in hits if hit is not None and (floor is None or score >= floor))
+    first = strong.most_common(2)
+    if not first or (len(first) > 1 and first[0][1] == first[1][1]):
+        return None
+    return first[0][0]
+
+
+def _reliability(label: str, queries: Sequence[_Query]) -> Reliability:
+    right = sum(query.label == label for query in queries)
+    return Reliability(right / len(queries), len(queries), len({query.group for query in queries}))
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """The ends of Wilson's score interval of a share among `n` at 95 %."""
+    z = 1.959964
+    middle = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
 
 
 def _check_report(report: Report, about: About) -> None:

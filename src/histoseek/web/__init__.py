@@ -8,7 +8,7 @@ from histoseek.errors import needs_extra
 from histoseek.web.settings import Limits, Settings, check_host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fastapi import FastAPI
 
@@ -29,8 +29,10 @@ def create_app(index: Index, settings: Settings | None = None) -> FastAPI:
     return app.create_app(index, settings)
 
 
-def serve(index: Index, settings: Settings, started: Callable[[str], None]) -> None:
+def serve(index: Index, settings: Settings, started: Callable[[str, Sequence[str]], None]) -> None:
     """Serve an index until the process is told to stop; `started` is told the page's address once it can be opened.
+
+    It is also told which columns of the archive's own stay hidden.
 
     Raises:
         MissingExtraError: the extra `web` is not installed.

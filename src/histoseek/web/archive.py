@@ -26,7 +26,7 @@ from histoseek.items.filters import text_literal
 from histoseek.web.audit import note_asked
 from histoseek.web.budget import A_QUESTION, Budget, cost_of
 from histoseek.web.catalogue import Catalogue
-from histoseek.web.columns import Showing, check_columns, where_of
+from histoseek.web.columns import Showing, check_columns, own_columns, where_of
 from histoseek.web.problems import CannotAnswer, UnknownId, problem_of
 from histoseek.web.pseudonyms import Pseudonyms, is_patient_known
 from histoseek.web.regions import canvas_of, region_of
@@ -160,6 +160,12 @@ class Archive:
     def column_names_of(self, index: Index) -> list[str]:
         """The names of the columns that may be shown of a version, in order."""
         return [column.name for column in self._catalogue(index).columns]
+
+    def hidden_columns(self) -> list[str]:
+        """The columns of the archive's own that are not shown now, in order."""
+        index = self.now()
+        shown = self.column_names_of(index)
+        return [name for name in own_columns(index.rows.items) if name not in shown]
 
     def rows_of(self, index: Index, opaque: Sequence[str]) -> list[int | None]:
         """Row numbers of items by their ids in a version; None for an id that is not there."""

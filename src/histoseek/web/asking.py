@@ -30,7 +30,7 @@ from histoseek.web.schemas import (
     SearchOut,
     SlideRef,
 )
-from histoseek.web.voting import is_as_measured, vote_of
+from histoseek.web.voting import is_as_measured, reliability_of, vote_of
 
 SOURCES = {"annotation": "expert", "expert": "expert", "predicted": "predicted"}
 """What items say of where their label comes from, in the words of the API; all else was published with the dataset."""
@@ -147,8 +147,15 @@ def _reliability(archive: Archive) -> list[ReliabilityOut] | None:
     if archive.calibration is None:
         return None
     return [
-        ReliabilityOut(label=label, precision=one.precision, n_queries=one.n_queries)
-        for label, one in archive.calibration.reliability(USUAL_K).items()
+        ReliabilityOut(
+            label=label,
+            precision=one.precision,
+            low=one.low,
+            high=one.high,
+            n_queries=one.n_queries,
+            n_groups=one.n_groups,
+        )
+        for label, one in reliability_of(archive.calibration, USUAL_K).items()
     ]
 
 

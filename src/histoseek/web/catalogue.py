@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histoseek.web.columns import Showing, columns_of
+from histoseek.web.hiding import is_of_patient
 from histoseek.web.lookup import Lookup
-from histoseek.web.pseudonyms import NOBODY, Pseudonyms
+from histoseek.web.pseudonyms import Pseudonyms
 from histoseek.web.schemas import ColumnOut
 
 
@@ -73,9 +74,8 @@ class Catalogue:
 
     @cached_property
     def n_patients(self) -> int:
-        """How many patients are known, or what else stands for what is never matched with itself."""
-        is_known = pc.invert(pc.is_in(self._table["group_source"].fill_null(""), value_set=pa.array(NOBODY)))
-        return int(pc.count_distinct(self._table["group"].filter(is_known)).as_py())
+        """How many patients are known, or cases where those stand for patients."""
+        return int(pc.count_distinct(self._table["group"].filter(is_of_patient(self._table))).as_py())
 
     @cached_property
     def n_slides(self) -> int:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from histoseek.errors import InputError
 from histoseek.items import SCHEMA, Value
 from histoseek.items.filters import text_literal
+from histoseek.web.hiding import says_who
 from histoseek.web.problems import CannotAnswer
 from histoseek.web.schemas import ColumnOut, CountedValue, FilterIn, RangeFilter, ValuesFilter
 
@@ -26,10 +27,6 @@ MOST_VALUES = 200
 
 FEW_NUMBERS = 20
 """A number column with no more values is offered value by value too."""
-
-MOST_ALONE, HALF = 0.8, 0.5
-"""A column tells patients apart when so many of its values belong to one patient only, a few coincidences aside, and
-when it has more values than half of the patients."""
 
 _YEAR = re.compile(r"[0-9]{4}")
 
@@ -48,8 +45,7 @@ class Showing:
 def columns_of(items: pa.Table, showing: Showing | None = None) -> list[ColumnOut]:
     """The columns that may be shown, with the values, their counts and their range.
 
-    A column of texts, whole numbers or dates of whose values at least 80 % belong to one patient only, and which has
-    more values than half of the patients, says who somebody is, and stays hidden. So does free text.
+    Those that say who somebody is stay hidden (`histoseek.web.hiding`), and so does free text.
     """
     showing = showing or Showing()
     own = own_columns(items)
@@ -59,7 +55,7 @@ def columns_of(items: pa.Table, showing: Showing | None = None) -> list[ColumnOu
         if column.null_count == items.num_rows:
             continue
         is_open = showing.keep_names or name in showing.asked_for
-        if name in own and not is_open and _tells_patients_apart(items, name):
+        if name in own and not is_open and says_who(items, name):
             continue
         shown = _described(name, column, keep_names=showing.keep_names, is_asked_for=name in showing.asked_for)
         if shown is not None:
@@ -158,23 +154,6 @@ def _literal(value: Value, kind: str) -> str:
         return str(value).upper()
     number = float(value or 0)
     return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
-
-
-def _tells_patients_apart(items: pa.Table, name: str) -> bool:
-    kind = items.schema.field(name).type
-    if pa.types.is_boolean(kind) or (pa.types.is_floating(kind) and not _is_whole(items[name])):
-        return False
-    known = items.select([name, "group"]).filter(pc.is_valid(items[name]))
-    patients = known.group_by([name, "group"]).aggregate([]).group_by(name).aggregate([("group", "count")])
-    n_values, n_groups = patients.num_rows, pc.count_distinct(known["group"]).as_py()
-    n_alone = pc.sum(pc.equal(patients["group_count"], 1)).as_py() or 0
-    return bool(n_alone >= MOST_ALONE * n_values and n_values > HALF * n_groups and n_groups > 1)
-
-
-def _is_whole(column: pa.ChunkedArray) -> bool:
-    """Whether numbers are whole, as record numbers are that became floats because some are missing."""
-    held = column.filter(pc.is_finite(column).fill_null(False))
-    return bool(pc.all(pc.equal(held, pc.round(held)), min_count=0).as_py())
 
 
 def _described(name: str, column: pa.ChunkedArray, *, keep_names: bool, is_asked_for: bool) -> ColumnOut | None:

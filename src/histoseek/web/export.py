@@ -22,6 +22,7 @@ from histoseek.index.regions import write_geojson
 from histoseek.items import Item
 from histoseek.web.archive import Answer, Archive, digest_of
 from histoseek.web.asking import hit_out
+from histoseek.web.audit import note_asked
 from histoseek.web.bodies import QuestionBody, json_body
 from histoseek.web.csv_cells import csv_text
 from histoseek.web.limits import Line
@@ -82,6 +83,7 @@ def exported(archive: Archive, asked: Question, what: Format) -> bytes:
         Problem: what is asked is not there or cannot be answered, or no hit lies on a slide.
     """
     answer = archive.answer(asked)
+    note_asked(format=what)
     makers: dict[str, Callable[[], bytes]] = {
         "csv": lambda: csv_text(rows_of(archive, answer.hits), list(_COLUMNS)).encode(),
         "parquet": lambda: parquet_of(archive, answer),

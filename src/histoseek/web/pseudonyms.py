@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from histoseek.index import Index
     from histoseek.items import Item
 
-NOBODY = ("", "image", "unknown")
-"""What items say that their group stands for when nobody knows whose they are."""
+NOBODY = ("", "image", "slide", "unknown")
+"""What items say that their group stands for when nobody knows whose they are: one patient may have many slides."""
 
 FILE = "pseudonyms.key"
 SECRET_BYTES = 32
@@ -55,7 +55,7 @@ class Pseudonyms:
 
 
 def is_patient_known(item: Item) -> bool:
-    """Whether the group of an item is a patient, or what stands for one, and not the item by itself."""
+    """Whether the group of an item is a patient, or what stands for one, and not the item or its slide alone."""
     return item.group_source not in NOBODY
 
 

@@ -48,8 +48,8 @@ def region_of(asked: RectangleIn | PolygonIn, path: Path, canvas: Canvas) -> tup
     if isinstance(asked, PolygonIn):
         corners = tuple((float(x), float(y)) for x, y in asked.polygon)
         area, (left, top, right, bottom) = _extent_of(corners)
-        if area <= 0:
-            raise CannotAnswer("the outline has no area: its corners lie on a line; draw it around what you mean")
+        if not area:
+            raise CannotAnswer("the outline has no area: its corners lie on a line, or it crosses itself")
         if left >= width or top >= height:
             raise CannotAnswer(f"the outline lies beyond the border: {border}")
         return Region(path, corners=corners), (right - left) * (bottom - top)
@@ -60,9 +60,14 @@ def region_of(asked: RectangleIn | PolygonIn, path: Path, canvas: Canvas) -> tup
 
 
 def _extent_of(corners: tuple[tuple[float, float], ...]) -> tuple[float, tuple[float, float, float, float]]:
-    """Area and bounds of an outline, which may cross itself."""
+    """Area and bounds of an outline; raises `CannotAnswer` where it crosses itself.
+
+    To tell which parts of a tangle are inside takes minutes of work for a few hundred corners.
+    """
     with needs_extra("slides"):
         import shapely
-    shape = shapely.make_valid(shapely.Polygon(corners))
+    shape = shapely.Polygon(corners)
     left, top, right, bottom = shape.bounds
+    if shape.area and not shape.is_valid:
+        raise CannotAnswer("the outline crosses or touches itself; draw it around one piece of tissue")
     return float(shape.area), (left, top, right, bottom)

@@ -219,14 +219,20 @@ class VoteLabel(BaseModel):
 
 
 class VoteOut(BaseModel):
-    """How the hits vote, and how far that vote can be trusted; never a diagnosis."""
+    """How the hits vote, and how far that vote can be trusted; never a diagnosis.
+
+    `reliability` is that of `n_queries` held-out queries of `n_query_groups` patients, with the ends of its interval.
+    """
 
     labels: list[VoteLabel]
     n_patients: int
     n_unknown: int
     winner: str | None
     reliability: float | None
+    reliability_low: float | None
+    reliability_high: float | None
     n_queries: int | None
+    n_query_groups: int | None
     abstain: bool
     reason: str | None
 
@@ -272,11 +278,14 @@ class ColumnOut(BaseModel):
 
 
 class ReliabilityOut(BaseModel):
-    """Of the held-out queries whose hits voted for a label, how many carry it."""
+    """Of the held-out queries whose hits voted for a label, how many carry it, and the ends of the interval."""
 
     label: str
     precision: float
+    low: float
+    high: float
     n_queries: int
+    n_groups: int
 
 
 class IndexOut(BaseModel):

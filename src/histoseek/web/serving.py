@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +35,10 @@ class Listening:
     url: str
 
 
-def serve(index: Index, settings: Settings, started: Callable[[str], None]) -> None:
+def serve(index: Index, settings: Settings, started: Callable[[str, Sequence[str]], None]) -> None:
     """Serve an index until the process is told to stop; `started` is told the page's address once it can be opened.
+
+    It is also told which columns of the archive's own stay hidden.
 
     Raises:
         InputError: the address is taken, or not this machine's, or not loopback without a key file.
@@ -57,7 +59,8 @@ def serve(index: Index, settings: Settings, started: Callable[[str], None]) -> N
         lifespan="on",
         ws="none",
     )
-    server = Announcing(config, lambda: started(listening.url))
+    hidden = app.state.archive.hidden_columns()
+    server = Announcing(config, lambda: started(listening.url, hidden))
     for one in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended; that is no fault
         signal.signal(one, _let_end)
     with MapMaking(app.state.archive) if settings.draw_map else nullcontext():

@@ -22,14 +22,17 @@ from histoseek.web.schemas import ID
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LEFT_OUT = re.compile(r"/(healthz|readyz|metrics|index|openapi\.json|map.*)$")
-"""Routes that show no pictures: their lines would bury the others."""
+LEFT_OUT = re.compile(r"/(healthz|readyz|metrics|index|openapi\.json)$")
+"""Routes that tell of no item: their lines would bury the others."""
+
+MAP = "map"
 
 PARTS = {
     re.compile(r"/items/\{item_id\}/thumbnail$"): "items thumbnail",
     re.compile(r"/slides/\{slide_id\}(\.dzi|_files/.*|/heat/.*)$"): "slides tiles",
+    re.compile(r"/map(/.*)?$"): MAP,
 }
-"""Routes of pictures, of which a page asks for hundreds: there is a line for an item or a slide when a client, who has
+"""Routes of which a page asks for many at once: there is a line for an item, a slide or the map when a client, who has
 not been told of it in this hour, first looks at it."""
 
 AN_HOUR = 3600.0
@@ -130,7 +133,7 @@ def _entry_of(scope: Scope, status: int, noted: dict[str, Any], seen: Seen) -> d
         return None
     ids = [value for value in scope.get("path_params", {}).values() if re.fullmatch(ID, str(value))]
     if action in PARTS.values():
-        return None if seen.has(name, ids[0]) else {"key": name, "action": action, "ids": ids}
+        return None if seen.has(name, ids[0] if ids else action) else {"key": name, "action": action, "ids": ids}
     asked = [*ids, *noted.pop("ids", [])]
     return {"key": name, "action": action, **({"ids": asked} if asked else {}), **noted}
 
@@ -144,7 +147,9 @@ def _client_of(scope: Scope) -> str:
 
 
 def _named_in(entry: dict[str, Any]) -> list[str]:
-    """The items and slides that a line names."""
+    """What a line names: items, slides, the map."""
+    if entry["action"] == MAP:
+        return [MAP]
     named = [*entry.get("ids", []), *entry.get("shown", [])]
     return [*named[:MOST_NAMED], *([entry["slide"]] if "slide" in entry else [])]
 
