@@ -55,7 +55,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
     slides = write_slides(folder / "slides", n_patients=4, slides_each=1, size=(1664, 1152))
     annotate(slides)
-    manifest = hs.prepare("slides", slides, cover=0.25)
+    patients = folder / "patients.csv"
+    patients.write_text("file,patient\n" + "".join(f"{one.name},{one.stem[:3]}\n" for one in slides.rglob("*.tif")))
+    manifest = hs.prepare("slides", slides, cover=0.25, sidecar=patients)
     index = hs.Index.build(manifest, hs.load_encoder("mini"), folder / "drawn.index")
     hs.evaluate(index, index.manifest, protocol="leave-group-out").write(folder / "report")
     subprocess.run([sys.executable, "-m", "histoseek", "map", str(folder / "drawn.index")], check=True, timeout=120)
@@ -65,7 +67,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pictures(home: Path) -> dict[str, Path]:
     """Pictures to ask with: one whose scale nobody states, one that states it, and a blank one."""
-    gland = Image.fromarray(draw("gland", 512, 512, 0.5, make_patient(99), 5))
+    gland = Image.fromarray(draw("dysplastic gland", 512, 512, 0.5, make_patient(99), 5))
     found = {name: home / f"{name}.png" for name in ("unscaled", "scaled", "blank")}
     gland.save(found["unscaled"])
     gland.save(found["scaled"], dpi=(50_800, 50_800))  # 0.5 µm per pixel
