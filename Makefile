@@ -25,8 +25,10 @@ $(BIN)/python:
 	-@$(BIN)/python scripts/page_assets.py --if-missing
 	@touch $@
 
-.venv/dev: .venv/plain $(CONSTRAINTS)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint $(CONSTRAINTS)
+# pip compiles on one core; this is done on all. Some packages carry templates that are no Python: no reason to stop.
+.venv/dev: $(BIN)/python pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]' --constraint $(CONSTRAINTS)
+	-@$(BIN)/python -W ignore -m compileall -qq -j 0 $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	-@$(BIN)/python scripts/page_assets.py --tests --if-missing
 	@touch $@
 

@@ -27,31 +27,52 @@ from histoseek.phantom import KINDS, draw, make_patient, write_sample
 
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
+OPENING = (
+    "histoseek prepare folder my_images/ --out mine.parquet -o sidecar=patients.csv\n",
+    "histoseek index mine.parquet --out mine.index\n",
+)
+"""Commands that pages begin with, word for word: each runs once, and such a page goes on from what it left."""
+
 
 def main(pages: list[Path]) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / "stand-ins"
-        stand_ins(home)
+        homes = [Path(folder) / f"after-{n}" for n in range(len(OPENING) + 1)]
+        stand_ins(homes[0])
+        for command, before, after in zip(OPENING, homes, homes[1:], strict=False):
+            shutil.copytree(before, after)
+            if not block_runs("bash", command, after):
+                return 1
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # a page uses one core most of the time
             places = [Path(folder) / "pages" / str(number) for number in range(len(pages))]
-            ran = list(pool.map(blocks_run, pages, [home] * len(pages), places))
+            ran = list(pool.map(blocks_run, pages, [homes] * len(pages), places))
     return 0 if all(ran) else 1
 
 
-def blocks_run(page: Path, source: Path, home: Path) -> bool:
-    """Run the blocks of a page in a copy of the stand-ins."""
-    shutil.copytree(source, home)
+def blocks_run(page: Path, homes: list[Path], home: Path) -> bool:
+    """Run the blocks of a page in a copy of the stand-ins, or of what the page's first commands made of them."""
     since = time.monotonic()
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    n_begun = 0
+    if blocks:
+        n_begun = sum(blocks[0][1].startswith("".join(OPENING[: n + 1])) for n in range(len(OPENING)))
+        blocks[0] = (blocks[0][0], blocks[0][1].removeprefix("".join(OPENING[:n_begun])))
+    shutil.copytree(homes[n_begun], home)
     for language, block in blocks:
-        command = ["bash", "-euo", "pipefail", "-c", block] if language == "bash" else [sys.executable, "-c", block]
-        done = subprocess.run(command, cwd=home, env=env, check=False, stdout=subprocess.DEVNULL)
-        if done.returncode:
-            print(f"{page}: this block failed with {done.returncode}:\n{block}", file=sys.stderr)
+        if not block_runs(language, block, home):
+            print(f"{page}: it stopped there", file=sys.stderr)
             return False
     print(f"{page.name}: {len(blocks)} blocks ran in {time.monotonic() - since:.0f} s", flush=True)
     return True
+
+
+def block_runs(language: str, block: str, home: Path) -> bool:
+    """Run a block in a folder; whether it ended well."""
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = ["bash", "-euo", "pipefail", "-c", block] if language == "bash" else [sys.executable, "-c", block]
+    done = subprocess.run(command, cwd=home, env=env, check=False, stdout=subprocess.DEVNULL)
+    if done.returncode:
+        print(f"this block failed with {done.returncode}:\n{block}", file=sys.stderr)
+    return not done.returncode
 
 
 def stand_ins(home: Path) -> None:

@@ -13,8 +13,9 @@ from PIL import Image
 from histoseek.encoders.encoder import EncoderCard, Fingerprint, Preprocessing, no_text_tower, unit_rows
 from histoseek.items import Item, Manifest, sha256_of
 from tests.milvus_server import milvus_server
+from tests.stores.s3_server import s3_endpoint
 
-__all__ = ["milvus_server"]  # a fixture
+__all__ = ["milvus_server", "s3_endpoint"]  # fixtures
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (40, 60, 200)}
 SIDE = 16

@@ -20,7 +20,7 @@ from histoseek.imaging import open_flat
 from histoseek.items import SCHEMA, Box, Item, Manifest
 
 often = settings(
-    max_examples=400, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=200, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 
 CELLS = st.one_of(
@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
-@settings(often, max_examples=700)
+@often
 @given(content=csv_texts())
 def test_any_csv_is_read_or_refused(folder: Path, content: bytes) -> None:
     (folder / "m.csv").write_bytes(content)
@@ -82,7 +82,7 @@ def test_any_csv_is_read_or_refused(folder: Path, content: bytes) -> None:
         assert str(error)
 
 
-@settings(often, max_examples=500)
+@often
 @given(table=tables())
 def test_any_parquet_is_read_or_refused(folder: Path, table: pa.Table) -> None:
     try:

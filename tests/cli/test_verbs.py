@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,14 @@ from histoseek.phantom import plant_traps, write_sample
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "histoseek", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def told_here(home: Path, *arguments: str) -> str:
+    """What the same command says in this process, without the start of another."""
+    with chdir(home), redirect_stdout(StringIO()) as told, pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 0
+    return told.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +60,17 @@ def test_search_by_image_finds_the_image_itself_first(home: Path) -> None:
 
 def test_search_by_item_leaves_its_patient_out_unless_told(home: Path) -> None:
     item = first_item(home)
-    apart = run("search", "x.index", "--item", item.id, "--json", cwd=home)
-    together = run("search", "x.index", "--item", item.id, "--keep-group", "-k", "30", "--json", cwd=home)
-    assert item.group not in {json.loads(line)["group"] for line in apart.stdout.splitlines()}
-    assert item.group in {json.loads(line)["group"] for line in together.stdout.splitlines()}
+    apart = told_here(home, "search", "x.index", "--item", item.id, "--json")
+    together = told_here(home, "search", "x.index", "--item", item.id, "--keep-group", "-k", "30", "--json")
+    assert item.group not in {json.loads(line)["group"] for line in apart.splitlines()}
+    assert item.group in {json.loads(line)["group"] for line in together.splitlines()}
 
 
 def test_minus_belongs_to_the_example_that_follows(home: Path) -> None:
     manifest = hs.Manifest.read(home / "m.parquet")
     one, two = manifest[0].id, manifest[len(manifest) - 1].id
     ordered = [
-        run("search", "x.index", *arguments, "--json", cwd=home).stdout
+        told_here(home, "search", "x.index", *arguments, "--json")
         for arguments in (
             ("--item", one, "--minus", "--item", two),
             ("--minus", "--item", two, "--item", one),
@@ -179,7 +189,14 @@ def test_doctor_is_content_here() -> None:
 
 
 def test_demo_tells_the_whole_story(tmp_path: Path) -> None:
-    told = run("demo", "--out", tmp_path / "demo")
+    """With all its patients and pictures, drawn a third as wide: drawing them is most of the work."""
+    code = (
+        "import functools; from histoseek import phantom;"
+        "phantom.write_sample = functools.partial(phantom.write_sample, size=128);"
+        "from histoseek.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "demo", "--out", str(tmp_path / "demo")]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
     assert (tmp_path / "demo" / "hits.png").is_file()
     assert "synthetic" in told.stdout.lower()

@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_opened_is_skipped(tmp_path, plant, monkeypatch)
 def test_the_phantom_sample_is_taken_with_its_patients(tmp_path):
     from histoseek.phantom import write_sample
 
-    prepared = prepare_with_report("folder", write_sample(tmp_path / "s", 2, 2), sidecar="patients.csv")
+    prepared = prepare_with_report("folder", write_sample(tmp_path / "s", 2, 2, size=80), sidecar="patients.csv")
     assert {item.group_source for item in prepared.manifest} == {"patient"}
     assert all(item.mpp and item.caption and item.label for item in prepared.manifest)
     assert prepared.skipped == ()

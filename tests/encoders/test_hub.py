@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,9 +124,7 @@ def test_without_network_the_sentence_says_how_to_fetch_elsewhere(tmp_path: Path
     code = "from histoseek.encoders import load_encoder; load_encoder('hf:lab/tiny')"
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     environment.pop("HF_HUB_OFFLINE", None)
-    started = time.monotonic()
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-    assert time.monotonic() - started < 40
     last = ran.stderr.strip().splitlines()[-1]
     assert last.startswith("histoseek.errors.EncoderError: model 'lab/tiny' is not on this machine")
     assert "on a machine with network run `hf download lab/tiny --local-dir DIR`" in last

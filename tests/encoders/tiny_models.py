@@ -18,7 +18,7 @@ WORDS = (
     *("colon", "breast", "liver", "kidney", "nuclei", "cells", "lymphocytes", "stroma", "gland", "crypt"),
     *("tissue", "of", "the", "in", "with", "and", "no", "a", "slide", "stained"),
 )
-VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 MEAN, STD = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
 
 
@@ -104,7 +104,7 @@ def save_vit(folder: Path, seed: int = 0, *, pooler: bool = False) -> Path:
 
 def save_dinov2(folder: Path, seed: int = 0) -> Path:
     """DINOv2, trained at another size than it is used at."""
-    heads = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2}
+    heads = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "mlp_ratio": 2}
     config = transformers.Dinov2Config(image_size=2 * VIEW_PX, patch_size=8, **heads)
     save_preprocessor(folder, size={"shortest_edge": VIEW_PX + 8})
     return _save(folder, lambda: transformers.Dinov2Model(config), seed)

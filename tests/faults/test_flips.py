@@ -66,7 +66,7 @@ def test_a_bit_flipped_in_a_fast_copy_is_told_or_harmless(
 ) -> None:
     if large:  # vectors are not checked when the copy is opened, but when they answer
         monkeypatch.setattr(fast_module, "CHECKED_AT_START", 0)
-    came, wrong = flip_all(home, 10, SEED, derived=True)
+    came, wrong = flip_all(home, 6, SEED, derived=True)
     assert wrong == []
     assert came["same answer"] > 0
 
@@ -109,7 +109,7 @@ def test_a_bit_flipped_in_codes_or_their_vectors_is_told_or_harmless(
         monkeypatch.setattr(fast_module, "CHECKED_AT_START", 0)
     codes = coded.rows().codes  # type: ignore[attr-defined]
     assert codes is not None
-    came, wrong = flip_all(coded.home, 10, SEED, ask_codes, derived=True)
+    came, wrong = flip_all(coded.home, 6, SEED, ask_codes, derived=True)
     assert wrong == []
     assert came["damage told"] > 0
 
@@ -154,7 +154,7 @@ def test_a_bit_flipped_in_a_fast_copy_or_its_difference_is_told_or_harmless(
     if large:
         monkeypatch.setattr(fast_module, "CHECKED_AT_START", 0)
     assert len(list(changed.glob("fast-*+*/*"))) == 4
-    came, wrong = flip_all(changed, 10, SEED, derived=True)
+    came, wrong = flip_all(changed, 6, SEED, derived=True)
     assert wrong == []
     assert came["same answer"] > 0
 
@@ -178,5 +178,5 @@ def test_a_bit_flipped_in_representatives_is_told_or_harmless(home: Path) -> Non
     ask(home)
     kept = next(home.glob("representatives-*"))
     truth = ask(home)
-    for place in flipped(kept, 60, np.random.default_rng(SEED)):
+    for place in flipped(kept, 25, np.random.default_rng(SEED)):
         assert ask(home) == truth, f"at {place}"

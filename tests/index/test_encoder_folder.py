@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from histoseek.encoders import export_encoder, load_encoder
+from histoseek.encoders import load_encoder
 from histoseek.errors import FingerprintError, HistoseekError
 from histoseek.index import Index
 from histoseek.items import Item, Manifest
+from tests.encoders.conftest import exported, loaded, model_folder, shared_dir
 
-pytest.importorskip("torch")
-from tests.encoders import tiny_models
+__all__ = ["exported", "loaded", "model_folder", "shared_dir"]
+"""Fixtures taken over from the encoders' own tests."""
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(exported: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported tiny CLIP and three pictures."""
     folder = tmp_path_factory.mktemp("folder")
-    (folder / "clip").mkdir()
-    tiny_models.save_clip(folder / "clip")
-    export_encoder(folder / "clip", folder / "encoder")
+    shutil.copytree(exported("clip"), folder / "encoder")
     rng = np.random.default_rng(0)
     for number in range(3):
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(folder / f"{number}.png")
@@ -43,7 +44,7 @@ def test_an_index_of_an_encoder_folder_is_searched_by_words_when_opened_again(ho
 
 def test_a_moved_encoder_folder_is_said_where_and_another_encoder_is_refused(home: Path) -> None:
     (home / "going").mkdir()
-    export_encoder(home / "clip", home / "going" / "encoder")
+    shutil.copytree(home / "encoder", home / "going" / "encoder")
     Index.build(manifest(home), load_encoder(home / "going" / "encoder"), home / "moved.index")
     (home / "going").rename(home / "gone")
     with pytest.raises(HistoseekError, match="going"):

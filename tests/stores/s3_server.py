@@ -28,7 +28,6 @@ class S3:
     endpoint: str
     bucket: str
     environment: Mapping[str, str]
-    process: subprocess.Popen[bytes]
 
     @property
     def uri(self) -> str:
@@ -36,12 +35,11 @@ class S3:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3]:
-    """Start a server on a free port, make a bucket, set the environment; undo all of it in the end.
+def bucket_at(endpoint: str) -> Iterator[S3]:
+    """Make a bucket, and set the environment until the end.
 
     The bucket has a new name each time: LanceDB may keep a client for a bucket it knows, whatever port that had.
     """
-    process, endpoint = _start()
     bucket = f"archive-{uuid.uuid4().hex[:12]}"
     environment = {
         "AWS_ENDPOINT_URL": endpoint,
@@ -59,15 +57,13 @@ def s3_server() -> Iterator[S3]:
         for name in CLEARED:
             os.environ.pop(name, None)
         os.environ.update(environment)
-        yield S3(endpoint, bucket, environment, process)
+        yield S3(endpoint, bucket, environment)
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        process.kill()
-        process.wait()
 
 
 def _start() -> tuple[subprocess.Popen[bytes], str]:
@@ -90,10 +86,21 @@ def _start() -> tuple[subprocess.Popen[bytes], str]:
     raise RuntimeError("moto.server did not start")
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    """Object storage for the tests of a module."""
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Where a server listens, started when the first test asks."""
     if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask_cors") is None:
         pytest.skip("needs moto[server], of the dev extra")
-    with s3_server() as server:
+    process, endpoint = _start()
+    try:
+        yield endpoint
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def s3(s3_endpoint: str) -> Iterator[S3]:
+    """Object storage for the tests of a module, and for no others."""
+    with bucket_at(s3_endpoint) as server:
         yield server

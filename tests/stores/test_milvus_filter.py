@@ -163,7 +163,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     filled.close()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(where=conditions)
 def test_milvus_finds_the_rows_that_arrow_finds(store: object, where: str) -> None:
     rows = table()
@@ -171,7 +171,7 @@ def test_milvus_finds_the_rows_that_arrow_finds(store: object, where: str) -> No
     assert store.ids(where) == sorted(kept)  # type: ignore[attr-defined]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(pattern=st.text(alphabet="aA_%b\nµ='\"", max_size=6), negation=st.sampled_from(["", "NOT "]))
 def test_milvus_lite_knows_every_pattern_and_a_server_refuses_or_is_right(
     store: object, pattern: str, negation: str

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from histoseek.encoders.encoder_json import FILE_NAME
 from histoseek.items import Item, Manifest, sha256_of
 from histoseek.phantom import draw, make_patient, write_picture
 from tests.encoders import tiny_models
@@ -73,3 +74,14 @@ def vit_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def without_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the export at the end of a run, for tests of what comes before it."""
     monkeypatch.setattr("histoseek.training.run.leave_encoder", lambda *_: None)
+
+
+@pytest.fixture
+def model_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the trained network in `model/` only, without the ONNX files, for tests that look at nothing else."""
+
+    def nothing_exported(_: object, draft: Path) -> None:
+        draft.mkdir()
+        (draft / FILE_NAME).write_text("{}")
+
+    monkeypatch.setattr("histoseek.training.finishing.export_encoder", nothing_exported)

@@ -38,10 +38,11 @@ def curve(run: Path) -> list[dict[str, float]]:
     return [line for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if "loss" in line]
 
 
+@pytest.mark.usefixtures("model_only")
 def test_training_finds_tissue_better_than_its_base(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
     done = train(tissue, tmp_path / "run", config(clip_model, epochs=12, batch=12, per_class=4, patience=12))
     scores = []
-    for name, encoder in (("base", load_encoder(clip_model)), ("run", load_encoder(tmp_path / "run"))):
+    for name, encoder in (("base", load_encoder(clip_model)), ("run", load_encoder(tmp_path / "run" / "model"))):
         index = hs.Index.build(tissue, encoder, tmp_path / f"{name}.index")
         report = hs.evaluate(index, "split = 'test'", protocol="leave-group-out", n_bootstrap=1)
         scores.append(report.scores["mAP@10"].value)
@@ -90,6 +91,7 @@ def test_every_mode_changes_what_it_should_and_can_be_gone_on_from(
     )
 
 
+@pytest.mark.usefixtures("model_only")
 def test_batch_norms_keep_their_statistics(tissue: Manifest, resnet_model: Path, tmp_path: Path) -> None:
     train(tissue, tmp_path / "run", config(resnet_model, epochs=1))
     before = load_file(resnet_model / "model.safetensors")
@@ -118,6 +120,7 @@ def test_every_objective_trains(
     assert lines and all(np.isfinite(line[name]) for line in lines for name in ("loss", *objectives))
 
 
+@pytest.mark.usefixtures("model_only")
 def test_the_averaged_weights_are_the_ones_kept(tissue: Manifest, resnet_model: Path, tmp_path: Path) -> None:
     plain = config(resnet_model, epochs=1)
     train(tissue, tmp_path / "plain", plain)
@@ -125,7 +128,7 @@ def test_the_averaged_weights_are_the_ones_kept(tissue: Manifest, resnet_model: 
     views = [np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(4)]
     moved = [
         1
-        - (load_encoder(tmp_path / name).embed_images(views) * load_encoder(resnet_model).embed_images(views))
+        - (load_encoder(tmp_path / name / "model").embed_images(views) * load_encoder(resnet_model).embed_images(views))
         .sum(1)
         .min()
         for name in ("plain", "slow")
@@ -167,12 +170,13 @@ def run_train(manifest: Path, out: Path, base: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*command, *options.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.usefixtures("without_export")
 def test_two_processes_learn_what_one_does(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
     """Two gloo processes with half the batch each give the curve of one with the whole batch."""
     train(tissue, tmp_path / "one", config(clip_model, epochs=1))
     code = (
         "import sys, json; from pathlib import Path; from histoseek.items import Manifest;"
-        "from histoseek.training import TrainConfig, train;"
+        "from histoseek.training import TrainConfig, run, train; run.leave_encoder = lambda *_: None;"
         "train(Manifest.read(sys.argv[1]), sys.argv[2], TrainConfig(**json.loads(sys.argv[3])))"
     )
     tissue.write(tmp_path / "m.parquet")
@@ -239,6 +243,7 @@ def test_a_patient_among_the_queries_is_refused(tissue: Manifest, clip_model: Pa
         train(leaky, tmp_path / "run", config(clip_model))
 
 
+@pytest.mark.usefixtures("model_only")
 def test_a_finished_or_foreign_folder_is_not_written_into(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -260,12 +265,12 @@ def stop_at(step: int) -> Callable[[int, int], None]:
 @pytest.mark.usefixtures("without_export")
 def test_resume_with_other_settings_is_refused(tissue: Manifest, clip_model: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(tissue, tmp_path / "run", config(clip_model), progress=stop_at(3))
+        train(tissue, tmp_path / "run", config(clip_model, epochs=1), progress=stop_at(3))
     with pytest.raises(InputError, match="--resume"):
-        train(tissue, tmp_path / "run", config(clip_model))
+        train(tissue, tmp_path / "run", config(clip_model, epochs=1))
     with pytest.raises(InputError, match="other settings"):
-        train(tissue, tmp_path / "run", config(clip_model, rate=2e-3), resume=True)
-    train(tissue, tmp_path / "run", config(clip_model, workers=3), resume=True)
+        train(tissue, tmp_path / "run", config(clip_model, epochs=1, rate=2e-3), resume=True)
+    train(tissue, tmp_path / "run", config(clip_model, epochs=1, workers=3), resume=True)
     assert [line["step"] for line in curve(tmp_path / "run")] == list(range(1, len(curve(tmp_path / "run")) + 1))
 
 
@@ -299,6 +304,7 @@ def test_training_stops_when_it_no_longer_gets_better(
     assert max(line["epoch"] for line in curve(tmp_path / "run")) == 3
 
 
+@pytest.mark.usefixtures("model_only")
 def test_the_best_weights_are_the_ones_left_behind(
     tissue: Manifest, resnet_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,9 +320,11 @@ def test_the_best_weights_are_the_ones_left_behind(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("model_only")
 def test_mini_can_be_trained_further(tissue: Manifest, tmp_path: Path) -> None:
+    """What is left of it as an encoder folder is proven by the README's commands, which use one."""
     train(tissue, tmp_path / "run", TrainConfig(mode="head", epochs=1, batch=6, per_class=2, workers=1))
-    assert load_encoder(tmp_path / "run").embed_texts(["gland"]).shape == (1, 256)
+    assert load_encoder(tmp_path / "run" / "model").embed_texts(["gland"]).shape == (1, 256)
 
 
 def test_words_are_refused_where_there_is_no_text_tower(tissue: Manifest, resnet_model: Path, tmp_path: Path) -> None:
