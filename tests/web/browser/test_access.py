@@ -156,6 +156,36 @@ def test_a_list_of_slides_that_does_not_come_is_told_and_asked_for_again(
     assert answers == []
 
 
+def test_what_failed_is_what_is_tried_again(open_page: Opener, refusals: list[str]) -> None:
+    refusals.extend(["api/v1/map", "api/v1/heat", "api/v1/export"])
+    page = open_page(WORDS)
+    expect(page.locator(".hit-open").first).to_be_visible()
+    views, told = page.get_by_role("tablist", name="What is shown"), page.get_by_role("alert")
+
+    def refused_once(path: str) -> None:
+        problem = {"title": "Not ready", "detail": "the archive is being opened"}
+        page.route(path, lambda route: route.fulfill(status=503, json=problem), times=1)
+
+    refused_once("**/api/v1/map")
+    views.get_by_role("tab", name="Map").click()
+    expect(told).to_contain_text("No map")
+    told.get_by_role("button", name="Try again").click()
+    expect(page.locator(".legend")).to_be_visible()
+    refused_once("**/api/v1/heat")
+    views.get_by_role("tab", name="Slide").click()
+    page.get_by_text("Heat of the question").click()
+    expect(told).to_contain_text("No heat map")
+    told.get_by_role("button", name="Try again").click()
+    expect(page.locator(".heat-key")).to_be_visible()
+    refused_once("**/api/v1/export*")
+    page.keyboard.press("e")
+    page.locator("[data-format=csv]").click()
+    expect(told).to_contain_text("the archive is being opened")
+    with page.expect_download():
+        told.get_by_role("button", name="Try again").click()
+    expect(told).to_have_count(0)
+
+
 def test_the_theme_that_was_chosen_stays(open_page: Opener) -> None:
     page = open_page(color_scheme="light")
     expect(page.get_by_role("heading", name="Which other tissue")).to_be_visible()

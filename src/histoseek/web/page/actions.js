@@ -287,7 +287,7 @@ export async function logIn(key) {
   await problem?.retry?.();
 }
 
-/** End the session; the next person at this screen finds nothing of it. */
+/** End the session: the page forgets what was asked; the browser's own history keeps the addresses of it. */
 export async function logOut() {
   running?.abort();
   try {

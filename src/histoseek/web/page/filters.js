@@ -131,7 +131,7 @@ export function Filters() {
   const isFiltered = useStore((state) => Object.keys(state.filters).length > 0 || state.only !== null);
   if (!columns.length) return null;
   return html`<details class="filters" open=${!isNarrow()}>
-    <summary><h3>Only among</h3></summary>
+    <summary><h3>Only among</h3>${isFiltered && html` <span class="chosen">in force</span>`}</summary>
     <button type="button" class="link all" disabled=${!isFiltered} onClick=${clearFilters}>All</button>
     ${
       only &&

@@ -68,7 +68,7 @@ function Warnings({ warnings }) {
 
 /** Against counter-examples, and in words, cosines lie elsewhere than those that were measured. */
 function Uncalibrated({ hits }) {
-  const isMeasured = useStore((state) => Boolean(state.index.reliability?.length));
+  const isMeasured = useStore((state) => Boolean(state.index?.reliability?.length));
   if (!isMeasured || hits.some((hit) => hit.closeness)) return null;
   return html`<p class="hint uncalibrated">${UNCALIBRATED}</p>`;
 }
@@ -91,7 +91,7 @@ function Grid({ result, frame, shownUm }) {
 
 function Skeletons({ frame }) {
   const element = useRef(null);
-  useEffect(() => bringIntoView(element.current), []);
+  useEffect(() => bringIntoView(element.current.closest('.found')), []);
   return html`<div ref=${element} class="hits-bar">
       <p class="hits-count">Searching…</p>
       <button type="button" class="button small" onClick=${cancel}>Cancel</button>
@@ -194,7 +194,7 @@ export function Hits() {
   useEffect(() => {
     if (changed || !element.current) return;
     element.current.closest('.view').scrollTo(0, 0);
-    bringIntoView(element.current);
+    bringIntoView(element.current.closest('.found'));
   }, [result]);
   if (!result) return busy ? html`<${Skeletons} frame=${frame} />` : html`<${Welcome} />`;
   const shownUm = frameUm(result.hits);

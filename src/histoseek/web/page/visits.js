@@ -36,7 +36,7 @@ export function noteVisit() {
 
 export const visited = (step) => visits.get(step) ?? null;
 
-/** Nobody who comes afterwards sees what was asked. */
+/** After signing out: the page keeps no question, and its address asks none. */
 export function forgetVisits() {
   visits.clear();
   isAt(now().examples);
