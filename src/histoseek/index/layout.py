@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 POINTS, ABOUT = "map.npy", "map.json"
-METHOD = "t-SNE of a sample of at most 10 000 items; the others lie among their nearest neighbours in it"
 SAMPLE = 10_000
 """Items that t-SNE arranges: its time grows faster than their number, and a screen tells no more of them apart."""
+
+OF_ALL = "t-SNE of all items"
+OF_SAMPLE = f"t-SNE of {SAMPLE:,} items; the others lie among their nearest neighbours in these"
 
 DIRECTIONS = 50
 """Principal directions that are looked at; what is left over is mostly noise to t-SNE (van der Maaten 2008)."""
@@ -102,10 +104,11 @@ def make_layout(index: Index, progress: Progress | None = None) -> Layout:
     home = _home(index)
     with written_whole(home / POINTS) as draft, draft.open("wb") as stream:
         np.save(stream, points, allow_pickle=False)
-    about = {"format": FORMAT, "key": key, "method": METHOD, "sha256": sha256_of(home / POINTS)}
+    method = OF_ALL if n_rows <= SAMPLE else OF_SAMPLE
+    about = {"format": FORMAT, "key": key, "method": method, "sha256": sha256_of(home / POINTS)}
     with written_whole(home / ABOUT) as draft:  # last: it makes the points count
         draft.write_text(json.dumps({**about, "checksum": facts_sum(about)}, indent=1), encoding="utf-8")
-    return Layout(points, key, METHOD)
+    return Layout(points, key, method)
 
 
 def lay_out(vectors: Vectors, n_rows: int, progress: Progress | None = None) -> Points:

@@ -14,7 +14,7 @@ from tests.conftest import write_archive
 from tests.web.browser.conftest import serving
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
-from playwright.sync_api import Page, expect  # noqa: E402
+from playwright.sync_api import Page, Route, expect  # noqa: E402
 
 Violations = Callable[[Page], list[str]]
 Opener = Callable[..., Page]
@@ -31,7 +31,7 @@ def test_axe_finds_nothing_wrong(open_page: Opener, violations: Violations, shoo
     page.get_by_label("What should it show?").fill("gland")
     page.keyboard.press("Enter")
     expect(page.locator(".hit-open").first).to_be_visible()
-    page.locator(".hit-open").first.focus()
+    expect(page.locator(".hit-open").first).to_be_focused()
     page.keyboard.press("+")
     expect(page.locator("li.hit.is-plus")).to_have_count(1)
     page.keyboard.press("Enter")
@@ -43,8 +43,10 @@ def test_axe_finds_nothing_wrong(open_page: Opener, violations: Violations, shoo
         expect(page.get_by_role("dialog", name=name)).to_be_visible()
         page.wait_for_timeout(300)
         assert violations(page) == [], name
+        assert all(page.locator("dialog kbd").all_inner_texts()), "a key without a name"
         page.keyboard.press("Escape")
     page.get_by_role("button", name="About this archive").click()
+    expect(page.get_by_text("all: every search is exact")).to_be_visible()
     assert violations(page) == []
     page.keyboard.press("Escape")
     for name in ("Slide", "Map"):
@@ -92,6 +94,98 @@ def test_research_use_only_stands_there_at_every_width(open_page: Opener, shoot:
         shoot(page, f"width-{width}")
 
 
+def test_a_narrow_screen_goes_to_what_came(open_page: Opener, shoot: Shoot) -> None:
+    page = open_page(viewport={"width": 390, "height": 844})
+    page.get_by_role("tab", name="Words").click()
+    expect(page.locator(".filter").first).to_be_hidden()
+    page.get_by_label("What should it show?").fill("gland")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".hit-open").first).to_be_in_viewport()
+    shoot(page, "narrow-hits")
+    page.get_by_role("button", name="Hit 1 in its slide").click()
+    expect(page.locator(".context .viewer-scale")).to_be_in_viewport(ratio=1)
+    shoot(page, "narrow-context")
+    page.get_by_role("button", name="Close the context").click()
+    expect(page.locator(".hit-open").first).to_be_focused()
+    expect(page.locator(".hit-open").first).to_be_in_viewport()
+    page.get_by_role("tab", name="Map").click()
+    surface, legend = page.locator(".map").bounding_box(), page.locator(".legend").bounding_box()
+    assert surface is not None
+    assert legend is not None
+    assert surface["width"] > 340
+    assert legend["y"] >= surface["y"] + surface["height"]
+    shoot(page, "narrow-map")
+
+
+def test_nothing_is_cut_off_at_a_middling_width(open_page: Opener, shoot: Shoot) -> None:
+    page = open_page(WORDS, viewport={"width": 1024, "height": 768})
+    page.get_by_role("button", name="Hit 1 in its slide").click()
+    scale, context = page.locator(".context .viewer-scale"), page.locator(".context")
+    expect(scale).to_contain_text("µm")
+    expect(scale).to_be_in_viewport(ratio=1)
+    for zone in (".ask", ".context"):
+        assert page.evaluate(f"(one => one.scrollWidth <= one.clientWidth)(document.querySelector('{zone}'))"), zone
+    inner, outer = scale.bounding_box(), context.bounding_box()
+    assert inner is not None
+    assert outer is not None
+    assert inner["y"] + inner["height"] <= outer["y"] + outer["height"]
+    shoot(page, "middling")
+
+
+def test_a_list_of_slides_that_does_not_come_is_told_and_asked_for_again(
+    open_page: Opener, refusals: list[str]
+) -> None:
+    refusals.append("api/v1/slides")
+    page = open_page()
+    answers = [503, 503, 503]
+
+    def refuse(route: Route) -> None:
+        if not answers:
+            return route.continue_()
+        return route.fulfill(status=answers.pop(), headers={"Retry-After": "1"}, json={"title": "Not ready"})
+
+    page.route("**/api/v1/slides", refuse)
+    page.reload()
+    told = page.get_by_role("alert")
+    expect(told).to_contain_text("No list of slides")
+    page.get_by_role("tab", name="Slide").click()
+    expect(page.get_by_text("The list of slides did not come.")).to_be_visible()
+    told.get_by_role("button", name="Try again").click()
+    expect(page.locator(".slide-button").first).to_be_visible()
+    expect(told).to_have_count(0)
+    assert answers == []
+
+
+def test_what_failed_is_what_is_tried_again(open_page: Opener, refusals: list[str]) -> None:
+    refusals.extend(["api/v1/map", "api/v1/heat", "api/v1/export"])
+    page = open_page(WORDS)
+    expect(page.locator(".hit-open").first).to_be_visible()
+    views, told = page.get_by_role("tablist", name="What is shown"), page.get_by_role("alert")
+
+    def refused_once(path: str) -> None:
+        problem = {"title": "Not ready", "detail": "the archive is being opened"}
+        page.route(path, lambda route: route.fulfill(status=503, json=problem), times=1)
+
+    refused_once("**/api/v1/map")
+    views.get_by_role("tab", name="Map").click()
+    expect(told).to_contain_text("No map")
+    told.get_by_role("button", name="Try again").click()
+    expect(page.locator(".legend")).to_be_visible()
+    refused_once("**/api/v1/heat")
+    views.get_by_role("tab", name="Slide").click()
+    page.get_by_text("Heat of the question").click()
+    expect(told).to_contain_text("No heat map")
+    told.get_by_role("button", name="Try again").click()
+    expect(page.locator(".heat-key")).to_be_visible()
+    refused_once("**/api/v1/export*")
+    page.keyboard.press("e")
+    page.locator("[data-format=csv]").click()
+    expect(told).to_contain_text("the archive is being opened")
+    with page.expect_download():
+        told.get_by_role("button", name="Try again").click()
+    expect(told).to_have_count(0)
+
+
 def test_the_theme_that_was_chosen_stays(open_page: Opener) -> None:
     page = open_page(color_scheme="light")
     expect(page.get_by_role("heading", name="Which other tissue")).to_be_visible()
@@ -122,8 +216,7 @@ def test_an_archive_without_words_map_or_slides_says_so(
         page.get_by_role("tab", name="Picture").click()
         page.locator("#picture").set_input_files(tmp_path / "pictures" / "p0_0.png")
         page.get_by_role("button", name="not known").click()
-        expect(page.locator(".hit-open").first).to_be_visible()
-        page.locator(".hit-open").first.focus()
+        expect(page.locator(".hit-open").first).to_be_focused()
         page.keyboard.press("Enter")
         expect(page.get_by_role("complementary", name="Context of a hit")).to_contain_text("A picture on its own")
         shoot(page, "pictures-only")
@@ -145,9 +238,34 @@ def test_a_key_is_asked_for_where_the_server_wants_one(
         expect(page.get_by_role("alert")).not_to_be_empty()
         shoot(page, "login")
         assert violations(page) == []
-        page.get_by_label("Key").fill(key)
-        page.get_by_role("button", name="Open the archive").click()
+        sign_in(page, key)
         expect(page.get_by_role("heading", name="Which other tissue looks like this?")).to_be_visible()
+
+        page.locator("#picture").set_input_files(tmp_path / "pictures" / "p0_0.png")
+        page.get_by_role("button", name="not known").click()
+        expect(page.locator(".hit-open").first).to_be_focused()
+        page.keyboard.press("+")
+        expect(page.locator("li.hit.is-plus")).to_have_count(1)
+        page.context.clear_cookies()
+        page.get_by_text("Hide near-duplicates").click()
+        expect(page.get_by_label("Key")).to_be_focused()
+        sign_in(page, key)
+        expect(page.locator("li.hit.is-plus")).to_have_count(1)
+        expect(page.locator(".example")).to_contain_text("p0_0.png")
+        expect(page.get_by_role("alert")).to_have_count(0)
+        expect(page.get_by_role("switch", name="Hide near-duplicates")).not_to_be_checked()
+
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("Key")).to_be_visible()
+        page.reload()
+        sign_in(page, key)
+        expect(page.get_by_role("heading", name="Which other tissue looks like this?")).to_be_visible()
+        expect(page.locator(".question")).to_have_count(0)
+
+
+def sign_in(page: Page, key: str) -> None:
+    page.get_by_label("Key").fill(key)
+    page.get_by_role("button", name="Open the archive").click()
 
 
 def test_a_server_that_went_away_is_a_sentence(

@@ -95,7 +95,7 @@ def test_a_dropped_picture_is_asked_looked_at_compared_refined_and_taken_away(
     expect(page.locator(".closeness").first).to_have_text("close")
     shoot(page, "hits")
 
-    hits(page).first.focus()
+    expect(hits(page).first).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(hits(page).nth(1)).to_be_focused()
     page.keyboard.press("Enter")
@@ -105,6 +105,16 @@ def test_a_dropped_picture_is_asked_looked_at_compared_refined_and_taken_away(
     expect(context.locator(".viewer .scale-bar")).to_have_text(re.compile(r"µm"))
     shoot(page, "context")
     wait_until(page, lambda: is_in_the_middle(context.locator("path.outline.is-active"), context.locator(".viewer")))
+
+    outline = context.locator("path.outline.is-active").get_attribute("d")
+    context.locator(".viewer").click()
+    for key in ("r", "f", "Shift+R"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(150)
+    assert context.locator("path.outline.is-active").get_attribute("d") == outline, "the slide is turned or mirrored"
+    page.keyboard.press("Escape")
+    expect(context).to_have_count(0)
+    expect(hits(page).nth(1)).to_be_focused()
 
     page.keyboard.press("c")
     dialog = page.get_by_role("dialog", name="Side by side")
@@ -121,14 +131,19 @@ def test_a_dropped_picture_is_asked_looked_at_compared_refined_and_taken_away(
     expect(dialog).to_have_count(0)
 
     order = ids(page)
-    hits(page).nth(3).focus()
+    expect(page.locator(".uncalibrated")).to_have_count(0)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
     page.keyboard.press("-")
     expect(page.locator(".changed")).to_be_visible()
     expect(page.get_by_role("button", name="Take away the mark not relevant")).to_be_visible()
     wait_until(page, lambda: ids(page) != order)
-    hits(page).nth(0).focus()
+    expect(page.locator(".uncalibrated")).to_contain_text("not calibrated")
+    expect(page.locator(".hit-open[aria-current]")).to_be_focused()
+    page.keyboard.press("Home")
     page.keyboard.press("+")
     expect(page.locator("li.hit.is-plus")).to_have_count(1)
+    expect(page.locator(".hit-open[aria-current]")).to_be_focused()
     shoot(page, "refined")
     page.keyboard.press("u")
     expect(page.locator("li.hit.is-plus")).to_have_count(0)
@@ -138,8 +153,8 @@ def test_a_dropped_picture_is_asked_looked_at_compared_refined_and_taken_away(
 
     page.keyboard.press("e")
     expect(page.get_by_role("dialog", name="Take away")).to_be_visible()
-    expect(page.get_by_text("a link holds no pixels")).to_be_visible()
-    assert len(page.get_by_label("Link to this question").input_value()) < 200
+    expect(page.get_by_text("There is no link to this question")).to_be_visible()
+    expect(page.get_by_label("Link to this question")).to_have_count(0)
     shoot(page, "take-away")
     with page.expect_download() as saved:
         page.locator("[data-format=csv]").click()
@@ -151,9 +166,9 @@ def test_a_dropped_picture_is_asked_looked_at_compared_refined_and_taken_away(
 def test_the_question_goes_on_as_files_that_other_programs_read(page: Page, home: Path) -> None:
     ask_words(page, "solid tumour")
     found = ids(page)
-    page.keyboard.press("Escape")
-    hits(page).first.focus()
+    expect(hits(page).first).to_be_focused()
     page.keyboard.press("e")
+    assert len(page.get_by_label("Link to this question").input_value()) < 200
     saved = {}
     for name in ("parquet", "geojson", "sheet", "session"):
         button = page.locator(f"[data-format={name}]")
@@ -202,8 +217,11 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(page: Page, tmp_path
     note = tmp_path / "note.png"
     note.write_text("not a picture at all", encoding="utf-8")
     page.locator("#picture").set_input_files(note)
+    expect(page.locator(".pending")).not_to_contain_text("The server can read it")
     page.get_by_role("button", name="not known").click()
     expect(page.get_by_role("alert")).to_contain_text(re.compile("picture|image|format", re.I))
+    with page.expect_request(re.compile("search/image")):
+        page.get_by_role("alert").get_by_role("button", name="Try again").click()
 
 
 def test_a_box_on_a_slide_finds_hits(page: Page, shoot: Shoot) -> None:
@@ -264,6 +282,9 @@ def test_words_find_hits_and_filters_narrow_them(page: Page, shoot: Shoot) -> No
     assert "fat" in page.url
     page.get_by_label("at most").select_option("1")
     expect(page.locator(".hits-count")).to_contain_text(re.compile(r"^[12] hits?"))
+    expect(page.locator(".too-few")).to_have_text(
+        re.compile(r"^[12] of 25: no more items keep to all of: at most 1 a slide \(.* that many\).*; one filter\.")
+    )
 
 
 def test_several_examples_with_plus_and_minus(page: Page) -> None:
@@ -283,11 +304,13 @@ def test_several_examples_with_plus_and_minus(page: Page) -> None:
 def test_a_permalink_asks_the_same_again(open_page: Callable[..., Page]) -> None:
     page = open_page()
     ask_words(page, "mucin")
-    hits(page).nth(1).focus()
+    expect(hits(page).first).to_be_focused()
+    page.keyboard.press("ArrowRight")
     page.keyboard.press("m")
     expect(page.locator(".example")).to_contain_text("Item")
     expect(page).to_have_url(re.compile("i%22"))
     expect(page.locator(".hits.is-busy")).to_have_count(0)
+    expect(hits(page).first).to_be_focused()
     found = ids(page)
     fragment = page.url.partition("#")[2]
     again = open_page("#" + fragment)
@@ -303,10 +326,12 @@ def test_a_permalink_asks_the_same_again(open_page: Callable[..., Page]) -> None
 def test_a_permalink_takes_the_marks_along(open_page: Callable[..., Page]) -> None:
     page = open_page()
     ask_words(page, "gland")
-    hits(page).nth(2).focus()
+    expect(hits(page).first).to_be_focused()
+    page.keyboard.press("ArrowRight")
     page.keyboard.press("-")
     expect(page.locator(".changed")).to_be_visible()
-    hits(page).nth(0).focus()
+    expect(page.locator(".hit-open[aria-current]")).to_be_focused()
+    page.keyboard.press("Home")
     page.keyboard.press("+")
     expect(page).to_have_url(re.compile("m=.*-1.*"))
     expect(page.locator("li.hit.is-plus")).to_have_count(1)
@@ -327,12 +352,59 @@ def test_an_address_that_changes_asks_anew(page: Page) -> None:
     expect(page.locator(".example")).to_contain_text("mucin")
 
 
+def test_back_and_forward_ask_the_questions_of_then(page: Page, pictures: dict[str, Path]) -> None:
+    welcome = page.get_by_role("heading", name="Which other tissue looks like this?")
+    expect(welcome).to_be_visible()
+    bring(page, PASTE, pictures["scaled"])
+    expect(hits(page).first).to_be_visible()
+    hits(page).first.click()
+    page.keyboard.press("+")
+    expect(page.locator("li.hit.is-plus")).to_have_count(1)
+    marked = ids(page)
+    page.keyboard.press("m")
+    expect(page.locator(".example")).to_contain_text("Item")
+    expect(hits(page).first).to_be_focused()
+    page.go_back()
+    expect(page.locator(".example")).to_contain_text("scaled.png")
+    expect(page.locator("li.hit.is-plus")).to_have_count(1)
+    assert ids(page) == marked
+    page.go_back()
+    expect(welcome).to_be_visible()
+    page.go_forward()
+    expect(page.locator("li.hit.is-plus")).to_have_count(1)
+    assert ids(page) == marked
+
+
+def test_what_is_no_number_is_told_beside_its_field(page: Page) -> None:
+    ask_words(page, "gland")
+    page.locator(".filter summary", has_text="Tissue").click()
+    least = page.get_by_label("Tissue from")
+    least.fill("abc")
+    page.keyboard.press("Enter")
+    expect(least).to_have_attribute("aria-invalid", "true")
+    expect(least).to_have_value("abc")
+    expect(page.get_by_text("Give a number, such as 0.5")).to_be_visible()
+    assert "f=" not in page.url
+    least.fill("0.9")
+    page.keyboard.press("Enter")
+    expect(least).to_have_attribute("aria-invalid", "false")
+    expect(page).to_have_url(re.compile("f=.*0.9"))
+    expect(page.get_by_text("Give a number")).to_have_count(0)
+
+
 def test_the_map_shows_chooses_and_filters(page: Page, shoot: Shoot) -> None:
     ask_words(page, "gland")
     page.get_by_role("tab", name="Map").click()
     legend = page.locator(".legend")
     expect(legend).to_contain_text("stroma")
+    expect(page.locator(".slide-bar")).to_contain_text("t-SNE of all items")
     shoot(page, "map")
+    page.get_by_role("button", name="Zoom out").click()
+    page.keyboard.press("-")
+    page.get_by_label("at most").select_option("1")
+    expect(page.locator(".hits.is-busy")).to_have_count(0)
+    expect(page.get_by_role("tab", name="Map")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".marks")).to_have_count(0)
     page.get_by_text("Lasso", exact=True).click()
     surface = page.locator(".map-over")
     box = surface.bounding_box()

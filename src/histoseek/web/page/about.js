@@ -2,10 +2,10 @@
 import { Dialog } from './dialog.js';
 import { html } from './drawing.js';
 import { closeDialog } from './looking.js';
-import { mppText, number } from './scale.js';
+import { mppText, number, valueText } from './scale.js';
 import { useStore } from './store.js';
 
-const percent = (share) => `${(share * 100).toFixed(1)} %`;
+const percent = (share) => (Number.isFinite(share) ? `${(share * 100).toFixed(1)} %` : 'not measured');
 
 /** No cosine reaches a floor above 1: nothing that was measured was better than slight agreement. */
 function floorText(floor) {
@@ -28,7 +28,7 @@ function factsOf(index) {
     [
       'Neighbours found',
       index.search_recall === null
-        ? 'all: the search is exact, or its recall has not been measured'
+        ? 'all: every search is exact'
         : percent(index.search_recall),
     ],
     ['“Not similar enough” below', floorText(index.floor)],
@@ -58,7 +58,7 @@ function Reliability({ rows }) {
           html`<tr key=${row.label}>
             <th scope="row">${row.label}</th>
             <td class="num">${percent(row.precision)}</td>
-            <td class="num">${number(row.n_queries)}</td>
+            <td class="num">${valueText(row.n_queries)}</td>
           </tr>`,
       )}
     </tbody>

@@ -1,15 +1,16 @@
 /** What a person can do. Each action changes the state; those that change the question search again. */
 import { api, wasCancelled } from './api.js';
 import { askedOf, isQuestion, rulesBody, weightOf, whatChanged } from './asked.js';
-import { fragmentOf, questionIn } from './permalink.js';
+import { noteFocus } from './attention.js';
+import { questionIn } from './permalink.js';
 import { readPicture } from './picture.js';
-import { RULES, change, now } from './store.js';
+import { RULES, beginAnew, change, now } from './store.js';
+import { forgetVisits, isAt, noteVisit, questionOf, visited } from './visits.js';
 
 const MOST_UNDO = 50;
+const PATIENCE_S = 2;
 let running = null;
 let nextKey = 1;
-
-const questionOf = ({ examples, filters, only, rules, marks }) => ({ examples, filters, only, rules, marks });
 
 export function announce(text) {
   change({ announced: text });
@@ -20,15 +21,16 @@ function remembered(state) {
   return [...state.past, questionOf(state)].slice(-MOST_UNDO);
 }
 
-function failed(error) {
+/** Tell what went wrong; `retry` does again what failed, and is left out where that cannot help. */
+export function failed(error, retry = null, title = error.title ?? 'Something went wrong') {
   if (wasCancelled(error)) return;
   if (error.status === 401) change({ session: { ...now().session, role: null, needs_key: true } });
-  change({ problem: { title: error.title ?? 'Something went wrong', text: error.message } });
+  change({ problem: { title, text: error.message, retry } });
   announce(error.message);
 }
 
 /** Run one thing at a time: a new question cancels the one before. */
-async function busyWith(work) {
+async function busyWith(work, retry) {
   running?.abort();
   const mine = new AbortController();
   running = mine;
@@ -36,7 +38,7 @@ async function busyWith(work) {
   try {
     return await work(mine.signal);
   } catch (error) {
-    failed(error);
+    failed(error, retry);
     return null;
   } finally {
     if (running === mine) change({ busy: false });
@@ -50,32 +52,36 @@ export function cancel() {
   announce('Cancelled');
 }
 
-function receive(result) {
+function receive(result, view) {
   const { result: before, activeId, context } = now();
   const stays = result.hits.some((hit) => hit.id === activeId);
   const active = (stays && result.hits.find((hit) => hit.id === activeId)) || result.hits[0] || null;
   change({
-    result,
+    result: { ...result, asked: questionOf(now()) },
     changed: whatChanged(before, result),
     activeId: active?.id ?? null,
     context: context && active,
-    view: 'hits',
+    view,
   });
-  history.replaceState(null, '', `#${fragmentOf(now()).fragment}`);
+  noteVisit();
   const first = result.hits[0];
   announce(first ? `${result.hits.length} hits, the first scores ${first.score.toFixed(2)}` : 'Nothing was found');
 }
 
-/** Ask what stands in the state. */
-export async function search() {
+/** Ask what stands in the state. A new question shows its hits; a changed one leaves the view as it is. */
+export async function search(view = null) {
   if (!isQuestion(now())) {
     running?.abort();
     change({ result: null, changed: null, busy: false, problem: null });
-    history.replaceState(null, '', `#${fragmentOf(now()).fragment}`);
+    noteVisit();
     return;
   }
-  const result = await busyWith((signal) => api.search(askedOf(now()), signal));
-  if (result) receive(result);
+  noteFocus();
+  const result = await busyWith(
+    (signal) => api.search(askedOf(now()), signal),
+    () => search(view),
+  );
+  if (result) receive(result, view ?? now().view);
 }
 
 function withExample(example) {
@@ -88,12 +94,14 @@ function withExample(example) {
     marks: isNew ? {} : state.marks,
     changed: null,
     result: isNew ? null : state.result,
+    activeId: isNew ? null : state.activeId,
   }));
 }
 
 export function ask(example) {
+  noteFocus();
   withExample(example);
-  return search();
+  return search('hits');
 }
 
 export const askWords = (text) => ask({ kind: 'text', text });
@@ -109,7 +117,7 @@ export async function askItemId(id) {
   try {
     await ask({ kind: 'item', item: id, hit: await api.item(id) });
   } catch (error) {
-    failed(error);
+    failed(error, () => askItemId(id));
   }
 }
 
@@ -128,8 +136,12 @@ export async function takePicture(file) {
 
 /** Send a picture; afterwards its vector stands for it, so nothing is uploaded twice. */
 export async function askPicture(picture, mpp) {
+  noteFocus();
   const alone = { examples: [], ...rulesBody(now()) };
-  const result = await busyWith((signal) => api.searchPicture(picture.file, mpp, alone, signal));
+  const result = await busyWith(
+    (signal) => api.searchPicture(picture.file, mpp, alone, signal),
+    () => askPicture(picture, mpp),
+  );
   if (!result) return;
   withExample({
     kind: 'picture',
@@ -140,13 +152,13 @@ export async function askPicture(picture, mpp) {
     mpp,
   });
   change({ pending: null });
-  if (now().examples.length === 1) receive(result);
-  else await search();
+  if (now().examples.length === 1) receive(result, 'hits');
+  else await search('hits');
 }
 
-function changeQuestion(part) {
+function changeQuestion(part, view) {
   change((state) => ({ past: remembered(state), ...(typeof part === 'function' ? part(state) : part) }));
-  return search();
+  return search(view);
 }
 
 export const removeExample = (key) =>
@@ -166,7 +178,7 @@ export const clearQuestion = () => changeQuestion({ examples: [], marks: {}, con
 export const setRule = (name, value) => changeQuestion((state) => ({ rules: { ...state.rules, [name]: value } }));
 export const clearFilters = () => changeQuestion({ filters: {}, only: null });
 /** Search only among these items, chosen on the map; null lets all in again. */
-export const setOnly = (only) => changeQuestion({ only });
+export const setOnly = (only, view) => changeQuestion({ only }, view);
 
 /** `filter` is {values} or {min, max}; null takes the column's filter away. */
 export function setFilter(column, filter) {
@@ -195,7 +207,7 @@ export async function mark(hit, sign) {
     const vector = marks[hit.id]?.vector ?? (await vectorOf(hit.id));
     return await changeQuestion((state) => ({ marks: { ...state.marks, [hit.id]: { sign, vector } } }));
   } catch (error) {
-    return failed(error);
+    return failed(error, () => mark(hit, sign));
   }
 }
 
@@ -208,25 +220,31 @@ export function undo() {
 }
 
 /** Take the question of the page's address, as a permalink brought it, when the page opens or the address changes. */
-export async function askFragment() {
-  if (!now().index) return;
-  const { version, examples, rules, filters, signs } = questionIn(location.hash);
+async function askFragment() {
+  const { hash } = location;
+  const { version, examples, rules, filters, signs } = questionIn(hash);
   const known = examples.filter((one) => one.kind !== 'text' || now().index.has_text);
   const [filled, marked] = await Promise.all([Promise.all(known.map(withHit)), Promise.all(signs.map(withVector))]);
+  if (location.hash !== hash) return;
   const marks = Object.fromEntries(marked.filter(Boolean));
-  change((state) => ({
-    past: isQuestion(state) ? remembered(state) : state.past,
-    examples: filled.map((one) => ({ key: nextKey++, ...one })),
-    rules,
-    filters,
-    only: null,
-    marks,
-    changed: null,
-  }));
+  askAgain({ examples: filled.map((one) => ({ key: nextKey++, ...one })), rules, filters, only: null, marks });
   if (version && version !== now().index.version) {
     announce('This link was made for another version of the archive; hits may differ');
   }
-  await search();
+  await search('hits');
+}
+
+/** A question that the address holds already. */
+function askAgain(question) {
+  noteFocus();
+  change((state) => ({
+    past: isQuestion(state) ? remembered(state) : state.past,
+    ...question,
+    changed: null,
+    result: null,
+    activeId: null,
+  }));
+  isAt(question.examples);
 }
 
 async function withHit(example) {
@@ -256,20 +274,61 @@ export async function exportHits(format) {
     announce(`Saved ${name}`);
     return true;
   } catch (error) {
-    failed(error);
+    failed(error, () => exportHits(format));
     return false;
   }
 }
 
+/** Where a session ended in the middle of work, that goes on: with what the server refused to whom it did not know. */
 export async function logIn(key) {
+  const { problem } = now();
   change({ session: await api.logIn(key) });
   await start();
+  await problem?.retry?.();
 }
 
-/** A link that is followed while the page is open changes the fragment alone. */
-export function followLinks() {
-  window.addEventListener('hashchange', askFragment);
-  return () => window.removeEventListener('hashchange', askFragment);
+/** End the session: the page forgets what was asked; the browser's own history keeps the addresses of it. */
+export async function logOut() {
+  running?.abort();
+  try {
+    await api.logOut();
+  } catch (error) {
+    if (error.status !== 401) return failed(error, logOut);
+  }
+  beginAnew({ session: { ...now().session, role: null } });
+  return forgetVisits();
+}
+
+/** Back, Forward, and a link that is followed while the page is open change the address alone. */
+export function followAddress() {
+  const go = async ({ state }) => {
+    if (!now().index) return;
+    const question = visited(state?.step);
+    if (!question) return askFragment();
+    askAgain(question);
+    return search('hits');
+  };
+  window.addEventListener('popstate', go);
+  return () => window.removeEventListener('popstate', go);
+}
+
+/** The slides; a server that is not ready yet is asked once more. */
+async function slidesOf() {
+  try {
+    return await api.slides();
+  } catch (error) {
+    if (error.status !== 503) throw error;
+    await new Promise((done) => setTimeout(done, 1000 * (error.retryAfter ?? PATIENCE_S)));
+    return api.slides();
+  }
+}
+
+export async function loadSlides() {
+  try {
+    change({ slides: await slidesOf(), problem: null });
+  } catch (error) {
+    failed(error, loadSlides, 'No list of slides');
+  }
 }
 
 /** First look at the server: who we are, what the archive is, and what the address asks. */
@@ -278,11 +337,17 @@ export async function start() {
     const session = await api.session();
     change({ session });
     if (session.needs_key && !session.role) return;
-    const [index, slides] = await Promise.all([api.index(), api.slides().catch(() => [])]);
+    const isFirst = !now().index;
+    const listed = slidesOf().then(
+      (slides) => ({ slides }),
+      (error) => ({ slides: null, error }),
+    );
+    const [index, { slides, error }] = await Promise.all([api.index(), listed]);
     change({ index, slides, problem: null });
     document.title = `${index.name} · Histoseek`;
-    if (location.hash.length > 1) await askFragment();
+    if (isFirst && location.hash.length > 1) await askFragment();
+    if (error) failed(error, loadSlides, 'No list of slides');
   } catch (error) {
-    failed(error);
+    failed(error, start);
   }
 }

@@ -140,7 +140,7 @@ export function AskPicture() {
     ${
       picture.preview
         ? html`<${Preview} canvas=${picture.preview.canvas} px=${220} label=${`Your picture ${picture.name}`} />`
-        : html`<p class="hint">No preview: the browser cannot show this kind of file. The server can read it.</p>`
+        : html`<p class="hint">No preview: the browser cannot show this file; perhaps the server can read it.</p>`
     }
     <p class="file-name">${picture.name}</p>
     ${picture.blank && html`<p class="warning">${blankText(picture.blank)}</p>`}

@@ -34,6 +34,31 @@ export function askedOf(state) {
 
 export const weightOf = (adding) => (adding === 'minus' ? MINUS : 1);
 
+/** Slides of which as many hits are shown as may be. */
+function fullSlides(hits, perSlide) {
+  const counts = new Map();
+  for (const { slide } of hits) if (slide) counts.set(slide.id, (counts.get(slide.id) ?? 0) + 1);
+  return [...counts.values()].filter((count) => count >= perSlide).length;
+}
+
+/** Why there are fewer hits than were asked for: the rules that were in force, and no guess which of them cut. */
+export function tooFewText({ hits, asked }) {
+  const { rules, filters, only, examples } = asked;
+  if (hits.length >= rules.k) return null;
+  const n = Object.keys(filters).length;
+  const full = rules.per_slide === null ? 0 : fullSlides(hits, rules.per_slide);
+  const inForce = [
+    full && `at most ${rules.per_slide} a slide (${full === 1 ? 'one slide has' : `${full} slides have`} that many)`,
+    rules.collapse && 'no near-duplicates',
+    rules.exclude_group && examples.some((one) => one.kind !== 'text') && "not the question's own patient",
+    n && (n === 1 ? 'one filter' : `${n} filters`),
+    only && 'only the items chosen on the map',
+    rules.min_score !== null && `scores of at least ${rules.min_score}`,
+  ].filter(Boolean);
+  const why = inForce.length ? `no more items keep to all of: ${inForce.join('; ')}` : 'the archive holds no more';
+  return `${hits.length} of ${rules.k}: ${why}.`;
+}
+
 export const isQuestion = (state) => state.examples.length > 0;
 
 /** What a change did to the order: how many hits are new, and how many moved. */

@@ -1,5 +1,6 @@
 /** A hit where it lies: its slide zoomed to it, and all that the archive says of it. */
 import { ask, askItem, mark } from './actions.js';
+import { bringIntoView } from './attention.js';
 import { html, useEffect, useRef } from './drawing.js';
 import { Icon, IconButton } from './icons.js';
 import { activate, closeContext, compareHit, openContext, openSlide } from './looking.js';
@@ -137,11 +138,13 @@ function InSlide({ hit }) {
 
 export function Context() {
   const hit = useStore((state) => state.context);
+  const element = useRef(null);
   useEffect(() => {
     if (hit?.rank) activate(hit.id);
   }, [hit?.id]);
+  useEffect(() => bringIntoView(element.current), [hit === null]);
   if (!hit) return null;
-  return html`<aside class="context" aria-label="Context of a hit">
+  return html`<aside ref=${element} class="context" aria-label="Context of a hit">
     <${Head} hit=${hit} />
     <${InSlide} key=${hit.slide?.id ?? hit.id} hit=${hit} />
     <${Actions} hit=${hit} /><${Facts} hit=${hit} />

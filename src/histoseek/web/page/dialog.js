@@ -6,8 +6,12 @@ export function Dialog({ title, onClose, isWide, children }) {
   const element = useRef(null);
   useLayoutEffect(() => {
     const before = document.activeElement;
-    element.current.showModal();
-    return () => before?.isConnected && before.focus();
+    const shown = element.current;
+    shown.showModal();
+    return () => {
+      shown.close(); // while it is open, nothing else of the page takes the focus
+      if (before?.isConnected) before.focus();
+    };
   }, []);
   const onCancel = (event) => {
     event.preventDefault();

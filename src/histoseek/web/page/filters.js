@@ -1,6 +1,7 @@
 /** Filters from the archive's own columns, with how many items have each value. */
 import { clearFilters, setFilter, setOnly } from './actions.js';
-import { html, useState } from './drawing.js';
+import { isNarrow } from './attention.js';
+import { html, useEffect, useState } from './drawing.js';
 import { labelPlace, lookOf } from './colours.js';
 import { Swatch } from './icons.js';
 import { columnName, columnValue } from './naming.js';
@@ -61,31 +62,55 @@ function Values({ column, filter }) {
 /** Dates are shown, and compared, by the year, unless the server keeps names. */
 const isByYear = (column) => column.kind === 'date' && /^\d{4}$/.test(column.min ?? '');
 
+/** What was typed as the filter takes it; undefined for what is no such value. */
 function typed(column, text) {
-  if (text.trim() === '') return null;
-  if (column.kind === 'date') return text.trim();
+  if (text === '') return null;
+  if (column.kind === 'date') return isByYear(column) && !/^\d{4}$/.test(text) ? undefined : text;
   const value = Number(text.replace(',', '.'));
-  return Number.isFinite(value) ? value : null;
+  return Number.isFinite(value) ? value : undefined;
+}
+
+/** One end of a range. What cannot be taken stays in the field with a sentence, and the filter as it was. */
+function End({ column, end, word, value, set }) {
+  const [refused, setRefused] = useState(null);
+  useEffect(() => setRefused(null), [value]);
+  const id = `range-${column.name}-${end}`;
+  const type = column.kind === 'date' && !isByYear(column) ? 'date' : 'text';
+  const onChange = (event) => {
+    const text = event.target.value.trim();
+    const taken = typed(column, text);
+    setRefused(taken === undefined ? text : null);
+    if (taken !== undefined) set(end, taken);
+  };
+  return html`<label
+    ><span class="visually-hidden">${columnName(column.name)} </span>${word}
+    <input
+      type=${type}
+      inputmode="decimal"
+      value=${refused ?? value ?? ''}
+      placeholder=${valueText(column[end])}
+      aria-invalid=${String(refused !== null)}
+      aria-describedby=${refused === null ? undefined : id}
+      onChange=${onChange}
+    />${
+      refused !== null &&
+      html`<span id=${id} class="refused" role="alert"
+        >Give a ${column.kind === 'date' ? 'year' : 'number'}, such as ${valueText(column[end])}.</span
+      >`
+    }</label
+  >`;
 }
 
 function Range({ column, filter }) {
-  const type = column.kind === 'date' && !isByYear(column) ? 'date' : 'text';
-  const set = (end) => (event) => {
-    const next = { ...filter, [end]: typed(column, event.target.value) };
-    const ends = Object.fromEntries(Object.entries(next).filter(([, value]) => value !== null && value !== undefined));
+  const set = (end, value) => {
+    const next = { ...filter, [end]: value };
+    const ends = Object.fromEntries(Object.entries(next).filter(([, one]) => one !== null && one !== undefined));
     setFilter(column.name, Object.keys(ends).length ? ends : null);
   };
-  const field = (end, word) =>
-    html`<label
-      ><span class="visually-hidden">${columnName(column.name)} </span>${word}
-      <input
-        type=${type}
-        inputmode="decimal"
-        value=${filter?.[end] ?? ''}
-        placeholder=${valueText(column[end])}
-        onChange=${set(end)}
-    /></label>`;
-  return html`<div class="range">${field('min', 'from')}${field('max', 'to')}</div>`;
+  return html`<div class="range">
+    <${End} column=${column} end="min" word="from" value=${filter?.min} set=${set} />
+    <${End} column=${column} end="max" word="to" value=${filter?.max} set=${set} />
+  </div>`;
 }
 
 function ColumnFilter({ column, isOpen }) {
@@ -105,11 +130,9 @@ export function Filters() {
   const only = useStore((state) => state.only);
   const isFiltered = useStore((state) => Object.keys(state.filters).length > 0 || state.only !== null);
   if (!columns.length) return null;
-  return html`<div class="filters">
-    <div class="row head">
-      <h3>Only among</h3>
-      <button type="button" class="link" disabled=${!isFiltered} onClick=${clearFilters}>All</button>
-    </div>
+  return html`<details class="filters" open=${!isNarrow()}>
+    <summary><h3>Only among</h3>${isFiltered && html` <span class="chosen">in force</span>`}</summary>
+    <button type="button" class="link all" disabled=${!isFiltered} onClick=${clearFilters}>All</button>
     ${
       only &&
       html`<p class="row chosen-on-map">
@@ -118,5 +141,5 @@ export function Filters() {
       </p>`
     }
     ${columns.map((column, at) => html`<${ColumnFilter} key=${column.name} column=${column} isOpen=${at === 0} />`)}
-  </div>`;
+  </details>`;
 }

@@ -1,4 +1,5 @@
 /** The top line: which archive this is, that it is for research only, and help. */
+import { logOut } from './actions.js';
 import { html, useState } from './drawing.js';
 import { IconButton } from './icons.js';
 import { openDialog } from './looking.js';
@@ -35,6 +36,7 @@ function Theme() {
 
 export function Header() {
   const index = useStore((state) => state.index);
+  const hasKey = useStore((state) => Boolean(state.session?.needs_key && state.session.role));
   return html`<header class="top">
     <h1><img src="page/icon.svg" alt="" width="22" height="22" />Histoseek</h1>
     ${
@@ -49,6 +51,7 @@ export function Header() {
     <p class="ruo">Research use only</p>
     <${Theme} />
     ${index && html`<${IconButton} icon="info" label="About this archive" onClick=${() => openDialog('about')} />`}
+    ${hasKey && html`<button type="button" class="button small" onClick=${logOut}>Sign out</button>`}
     <${IconButton} icon="help" label="Keyboard" title="Keyboard (?)" onClick=${() => openDialog('help')} />
   </header>`;
 }

@@ -11,7 +11,7 @@ export function Help() {
       <tbody>${KEYS.map(
         ([key, what, more]) =>
           html`<tr key=${key}>
-            <th scope="row">${key.split(' ').map((one) => html`<kbd key=${one}>${one}</kbd> `)}</th>
+            <th scope="row">${key.split(/ +/).map((one) => html`<kbd key=${one}>${one}</kbd> `)}</th>
             <td>${what}${more && html`<span class="quiet">; ${more}</span>`}</td>
           </tr>`,
       )}</tbody>

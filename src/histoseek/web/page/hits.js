@@ -1,7 +1,9 @@
 /** The hits: what they are, the grid at one physical scale, and what stands there when there are none. */
 import { api } from './api.js';
-import { askItemId, cancel, search } from './actions.js';
-import { html, Fragment, useEffect, useRef, useState } from './drawing.js';
+import { askItemId, cancel } from './actions.js';
+import { bringIntoView, followHits } from './attention.js';
+import { tooFewText } from './asked.js';
+import { html, Fragment, useEffect, useLayoutEffect, useRef, useState } from './drawing.js';
 import { HitCard } from './hit_card.js';
 import { onGridKey } from './keys.js';
 import { openDialog } from './looking.js';
@@ -12,6 +14,7 @@ import { Vote } from './vote.js';
 
 const SAMPLES = 8;
 const WEAK = 'Not similar enough from here on: hits this far away were seldom of the same kind';
+const UNCALIBRATED = 'Scores of this question are not calibrated: nothing tells weak from close.';
 const FRAMES = [
   [112, 'S'],
   [156, 'M'],
@@ -63,6 +66,18 @@ function Warnings({ warnings }) {
     : null;
 }
 
+/** Against counter-examples, and in words, cosines lie elsewhere than those that were measured. */
+function Uncalibrated({ hits }) {
+  const isMeasured = useStore((state) => Boolean(state.index?.reliability?.length));
+  if (!isMeasured || hits.some((hit) => hit.closeness)) return null;
+  return html`<p class="hint uncalibrated">${UNCALIBRATED}</p>`;
+}
+
+function TooFew({ result }) {
+  const text = tooFewText(result);
+  return text && html`<p class="hint too-few">${text}</p>`;
+}
+
 function Grid({ result, frame, shownUm }) {
   return html`<ul class="hit-grid" aria-label="Hits, most similar first" onKeyDown=${onGridKey}>
     ${result.hits.map(
@@ -75,7 +90,9 @@ function Grid({ result, frame, shownUm }) {
 }
 
 function Skeletons({ frame }) {
-  return html`<div class="hits-bar">
+  const element = useRef(null);
+  useEffect(() => bringIntoView(element.current.closest('.found')), []);
+  return html`<div ref=${element} class="hits-bar">
       <p class="hits-count">Searching…</p>
       <button type="button" class="button small" onClick=${cancel}>Cancel</button>
     </div>
@@ -147,14 +164,23 @@ function Welcome() {
   </div>`;
 }
 
-export function Failure({ problem }) {
-  return html`<div class="failure" role="alert">
+export function Failure({ problem, canClose = true }) {
+  const element = useRef(null);
+  const again = () => {
+    change({ problem: null });
+    problem.retry();
+  };
+  useEffect(() => element.current.scrollIntoView({ block: 'nearest' }), [problem]);
+  return html`<div ref=${element} class="failure" role="alert">
     <div>
       <strong>${problem.title}</strong>
       <p>${problem.text}</p>
     </div>
-    <button type="button" class="button" onClick=${search}>Try again</button>
-    <button type="button" class="button" onClick=${() => change({ problem: null })}>Close</button>
+    ${problem.retry && html`<button type="button" class="button" onClick=${again}>Try again</button>`}
+    ${
+      canClose &&
+      html`<button type="button" class="button" onClick=${() => change({ problem: null })}>Close</button>`
+    }
   </div>`;
 }
 
@@ -164,8 +190,11 @@ export function Hits() {
   const frame = useStore((state) => state.frame);
   const changed = useStore((state) => state.changed);
   const element = useRef(null);
+  useLayoutEffect(followHits, [result]);
   useEffect(() => {
-    if (!changed) element.current?.closest('.view').scrollTo(0, 0);
+    if (changed || !element.current) return;
+    element.current.closest('.view').scrollTo(0, 0);
+    bringIntoView(element.current.closest('.found'));
   }, [result]);
   if (!result) return busy ? html`<${Skeletons} frame=${frame} />` : html`<${Welcome} />`;
   const shownUm = frameUm(result.hits);
@@ -174,8 +203,8 @@ export function Hits() {
     <${Warnings} warnings=${result.warnings} />
     ${
       result.hits.length
-        ? html`<${Vote} vote=${result.vote} n=${result.hits.length} />
-            <${Grid} result=${result} frame=${frame} shownUm=${shownUm} />`
+        ? html`<${Vote} vote=${result.vote} n=${result.hits.length} /><${Uncalibrated} hits=${result.hits} />
+            <${Grid} result=${result} frame=${frame} shownUm=${shownUm} /><${TooFew} result=${result} />`
         : html`<${Nothing} />`
     }
   </div>`;

@@ -15,6 +15,9 @@ export const KEYS = [
   ['?', 'this help', ''],
 ];
 
+/** Only hits that are seen are marked: on the map and on a slide they are out of sight, but for one in its context. */
+const seenHit = (state) => (state.view === 'hits' || state.context ? activeHit(state) : null);
+
 const isTyping = (target) =>
   target.closest('input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]');
 
@@ -42,7 +45,7 @@ function focusWords() {
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if (isTyping(event.target) || document.querySelector('dialog[open]')) return;
-  const hit = activeHit(now());
+  const hit = seenHit(now());
   const inViewer = event.target.closest('.viewer, .map');
   if (inViewer && '+-=−'.includes(event.key)) return;
   if (WITH_HIT[event.key] && hit) WITH_HIT[event.key](hit);

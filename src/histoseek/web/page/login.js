@@ -1,11 +1,13 @@
 /** The form for a key, where the server wants one. */
 import { logIn } from './actions.js';
-import { html, useState } from './drawing.js';
+import { html, useEffect, useRef, useState } from './drawing.js';
 
 export function Login() {
   const [key, setKey] = useState('');
   const [refusal, setRefusal] = useState(null);
   const [isBusy, setBusy] = useState(false);
+  const field = useRef(null);
+  useEffect(() => field.current.focus(), []);
   const submit = async (event) => {
     event.preventDefault();
     setBusy(true);
@@ -24,6 +26,7 @@ export function Login() {
       <input type="text" name="username" autocomplete="username" value="histoseek" hidden readonly />
       <label for="key">Key</label>
       <input
+        ref=${field}
         id="key"
         type="password"
         autocomplete="current-password"

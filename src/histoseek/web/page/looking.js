@@ -1,5 +1,6 @@
 /** Moving about: which hit is active, which view is open, what is compared. None of it changes the question. */
 import { announce } from './actions.js';
+import { focusCard, isNarrow } from './attention.js';
 import { change, now } from './store.js';
 
 export const activeHit = ({ result, activeId }) => result?.hits.find((hit) => hit.id === activeId) ?? null;
@@ -13,7 +14,13 @@ export function openContext(hit) {
   change({ context: hit, activeId: hit.id });
 }
 
-export const closeContext = () => change({ context: null });
+/** Whoever was inside comes back to the hit; on a narrow screen it is out of sight else. */
+export function closeContext() {
+  if (!now().context) return;
+  const isInside = document.activeElement?.closest('.context');
+  change({ context: null });
+  if (isInside || isNarrow()) focusCard();
+}
 
 export function openSlide(id) {
   change({ slideId: id, view: 'slide' });

@@ -1,5 +1,5 @@
 /** The page: header, question, what was found, context. */
-import { followLinks, start } from './actions.js';
+import { followAddress, start } from './actions.js';
 import { About } from './about.js';
 import { AskPanel } from './ask_panel.js';
 import { DropAnywhere } from './ask_picture.js';
@@ -44,17 +44,7 @@ function Views() {
 function Waiting() {
   const problem = useStore((state) => state.problem);
   return html`<main class="waiting">
-    ${
-      problem
-        ? html`<div class="failure" role="alert">
-            <div>
-              <strong>${problem.title}</strong>
-              <p>${problem.text}</p>
-            </div>
-            <button type="button" class="button" onClick=${start}>Try again</button>
-          </div>`
-        : html`<p>Opening the archive…</p>`
-    }
+    ${problem ? html`<${Failure} problem=${problem} canClose=${false} />` : html`<p>Opening the archive…</p>`}
   </main>`;
 }
 
@@ -70,7 +60,7 @@ function Page() {
   const compare = useStore((state) => state.compare);
   const hasContext = useStore((state) => state.context !== null);
   useEffect(listenToKeys, []);
-  useEffect(followLinks, []);
+  useEffect(followAddress, []);
   if (isLocked) return html`<${Login} />`;
   const Open = compare ? Compare : DIALOGS[dialog];
   return html`<a class="skip" href="#found" onClick=${skip}>To what was found</a><${Header} />

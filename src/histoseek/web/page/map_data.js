@@ -2,7 +2,7 @@
 import { api } from './api.js';
 
 const ROWS_AT_ONCE = 1000;
-const NONE = 65535;
+export const NONE = 65535;
 
 /** Codes of a column as base64 of little-endian uint16. */
 function codesFrom(text) {
@@ -10,13 +10,17 @@ function codesFrom(text) {
   return new Uint16Array(bytes.buffer);
 }
 
-/** Names, codes a row, and how many rows have each. */
+/** Names, codes a row, how many rows have each, and how many have none. */
 export async function columnOf(name) {
   const { names, codes } = await api.mapColumn(name);
   const rows = codesFrom(codes);
   const counts = new Array(names.length).fill(0);
-  for (const code of rows) if (code !== NONE && code < counts.length) counts[code] += 1;
-  return { name, names, codes: rows, counts };
+  let nWithout = 0;
+  for (const code of rows) {
+    if (code === NONE) nWithout += 1;
+    else if (code < counts.length) counts[code] += 1;
+  }
+  return { name, names, codes: rows, counts, nWithout };
 }
 
 export async function idsOf(rows) {

@@ -1,27 +1,29 @@
 /** The embedding map: every item a point, near ones alike; colour by a column, choose with a lasso or from a list. */
 import { api } from './api.js';
-import { announce, setOnly } from './actions.js';
+import { announce, failed, setOnly } from './actions.js';
 import { lookOf } from './colours.js';
 import { html, useEffect, useRef, useState } from './drawing.js';
 import { Icon, IconButton, Swatch } from './icons.js';
 import { openContext } from './looking.js';
-import { columnOf, idsOf, rowsOf } from './map_data.js';
+import { NONE, columnOf, idsOf, rowsOf } from './map_data.js';
 import { MapSurface } from './map_surface.js';
 import { columnName } from './naming.js';
 import { Options } from './options.js';
 import { number, valueText } from './scale.js';
-import { change, useStore } from './store.js';
+import { useStore } from './store.js';
 
 const MOST_IDS = 5000;
 const SHOWN = 12;
 
 function useMap() {
   const [map, setMap] = useState(null);
-  useEffect(() => {
+  const load = () =>
     Promise.all([api.map(), api.mapPoints()]).then(
       ([about, points]) => setMap({ ...about, points }),
-      (error) => change({ problem: { title: 'No map', text: error.message } }),
+      (error) => failed(error, load, 'No map'),
     );
+  useEffect(() => {
+    load();
   }, []);
   return map;
 }
@@ -48,12 +50,14 @@ const rowsWith = (column, code) => {
   return rows;
 };
 
+const wordOf = (name) => (name === null ? 'no value' : valueText(name));
+
 /** The values of the column: what a colour means, and a way to choose without a pointer. */
 function Legend({ column, choose }) {
   const [isAll, setAll] = useState(false);
-  const order = column.names
-    .map((name, code) => ({ name, code, count: column.counts[code] }))
-    .sort((a, b) => b.count - a.count);
+  const named = column.names.map((name, code) => ({ name, code, count: column.counts[code] }));
+  const none = { name: null, code: NONE, count: column.nWithout };
+  const order = [...named.sort((a, b) => b.count - a.count), ...(none.count ? [none] : [])];
   const shown = isAll ? order : order.slice(0, SHOWN);
   return html`<div class="legend">
     <h3>${columnName(column.name)}</h3>
@@ -64,9 +68,9 @@ function Legend({ column, choose }) {
             <button
               type="button"
               class="legend-value"
-              onClick=${() => choose(rowsWith(column, code), `${column.name} ${valueText(name)}`)}
+              onClick=${() => choose(rowsWith(column, code), `${column.name} ${wordOf(name)}`)}
             >
-              <${Swatch} look=${lookOf(code)} /><span class="name">${valueText(name)}</span
+              <${Swatch} look=${lookOf(code === NONE ? -1 : code)} /><span class="name">${wordOf(name)}</span
               ><span class="count">${number(count)}</span>
             </button>
           </li>`,
@@ -90,7 +94,7 @@ async function openRow(row) {
 
 async function searchAmong(rows) {
   const ids = await idsOf(rows);
-  await setOnly(ids);
+  await setOnly(ids, 'hits');
   announce(`Only the ${number(ids.length)} chosen items are searched`);
 }
 

@@ -19,7 +19,7 @@ function exampleFrom({ i, t, r, w }) {
   return null;
 }
 
-/** The fragment that asks the same again, and whether something had to stay out of it. */
+/** The fragment that asks the same again, whether something had to stay out of it, and whether anything is asked. */
 export function fragmentOf({ examples, filters, only, rules, marks, index }) {
   const kept = examples.map(exampleText);
   const fields = new URLSearchParams();
@@ -28,11 +28,12 @@ export function fragmentOf({ examples, filters, only, rules, marks, index }) {
   if (shareable.length) fields.set('q', JSON.stringify(shareable));
   if (Object.keys(filters).length) fields.set('f', JSON.stringify(filters));
   const signs = Object.entries(marks).map(([id, mark]) => [id, mark.sign]);
-  if (signs.length) fields.set('m', JSON.stringify(Object.fromEntries(signs)));
+  if (signs.length && shareable.length) fields.set('m', JSON.stringify(Object.fromEntries(signs)));
   for (const [name, short] of Object.entries(SHORT)) {
     if (rules[name] !== RULES[name]) fields.set(short, JSON.stringify(rules[name]));
   }
-  return { fragment: fields.toString(), isWhole: shareable.length === examples.length && !only };
+  const isWhole = shareable.length === examples.length && !only;
+  return { fragment: fields.toString(), isWhole, asksSomething: shareable.length > 0 };
 }
 
 function parsed(text, otherwise) {

@@ -42,6 +42,11 @@ export function outlines(viewer) {
   };
 }
 
+const TEXT_PX = 13;
+
+/** A rank stands above its box, or inside where the viewer ends above it. */
+const textY = (seen) => (seen[0].y > TEXT_PX + 4 || seen[2].y < TEXT_PX ? seen[0].y - 4 : seen[0].y + TEXT_PX + 2);
+
 function drawn({ points, name, text }, image) {
   const seen = points.map(([x, y]) => image.imageToViewerElementCoordinates(new window.OpenSeadragon.Point(x, y)));
   const path = document.createElementNS(SVG, 'path');
@@ -50,7 +55,7 @@ function drawn({ points, name, text }, image) {
   if (!text) return [path];
   const word = document.createElementNS(SVG, 'text');
   word.setAttribute('x', seen[0].x + 4);
-  word.setAttribute('y', seen[0].y - 4);
+  word.setAttribute('y', textY(seen));
   word.setAttribute('class', 'outline-text');
   word.textContent = text;
   return [path, word];

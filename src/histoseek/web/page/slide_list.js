@@ -1,4 +1,5 @@
 /** The archive's slides, to open one and ask with a part of it. */
+import { loadSlides } from './actions.js';
 import { api } from './api.js';
 import { html, useState } from './drawing.js';
 import { openSlide } from './looking.js';
@@ -31,9 +32,15 @@ const matches = (slide, part) =>
   `${slide.name} ${(slide.labels ?? []).join(' ')}`.toLowerCase().includes(part.toLowerCase());
 
 export function SlideList() {
-  const slides = useStore((state) => state.slides) ?? [];
+  const slides = useStore((state) => state.slides);
   const open = useStore((state) => state.slideId);
   const [part, setPart] = useState('');
+  if (!slides) {
+    return html`<div class="explains">
+      <p><strong>The list of slides did not come.</strong></p>
+      <button type="button" class="button" onClick=${loadSlides}>Try again</button>
+    </div>`;
+  }
   if (!slides.length) {
     return html`<div class="explains">
       <p><strong>No slide of this archive can be opened here.</strong></p>

@@ -1,6 +1,6 @@
 /** An open slide: draw a box or a polygon on it to ask, and lay the question's heat over it. */
 import { api } from './api.js';
-import { announce, askRegion } from './actions.js';
+import { askRegion, failed } from './actions.js';
 import { askedOf, isQuestion } from './asked.js';
 import { boxTool, polygonTool } from './draw_tools.js';
 import { html, useEffect, useRef, useState } from './drawing.js';
@@ -10,7 +10,7 @@ import { openSlide } from './looking.js';
 import { Options } from './options.js';
 import { boxShape, outlines, regionShape } from './shapes.js';
 import { physicalWidth, slideSource } from './sources.js';
-import { change, now, useStore } from './store.js';
+import { now, useStore } from './store.js';
 import { Viewer, zoomToUm } from './viewer.js';
 
 const TOOLS = [
@@ -77,6 +77,7 @@ function Heat({ viewer, slide }) {
   const [isOn, setOn] = useState(false);
   const [range, setRange] = useState(null);
   const [strength, setStrength] = useState(0.6);
+  const [tries, setTries] = useState(0);
   const hasQuestion = useStore(isQuestion);
   const result = useStore((state) => state.result);
   const layer = useRef(null);
@@ -89,7 +90,7 @@ function Heat({ viewer, slide }) {
         setRange(said);
         addHeat(viewer, slide, said.query, strength, (item) => (layer.current = item));
       },
-      (error) => announce(error.message) ?? change({ problem: { title: 'No heat map', text: error.message } }),
+      (error) => isGone || failed(error, () => setTries(tries + 1), 'No heat map'),
     );
     return () => {
       isGone = true;
@@ -97,7 +98,7 @@ function Heat({ viewer, slide }) {
       if (layer.current && viewer.world) viewer.world.removeItem(layer.current);
       layer.current = null;
     };
-  }, [isOn, viewer, slide.id, result?.query.digest]);
+  }, [isOn, viewer, slide.id, result?.query.digest, tries]);
   const set = (event) => {
     setStrength(Number(event.target.value));
     layer.current?.setOpacity(Number(event.target.value));

@@ -41,6 +41,11 @@ export function change(part) {
   for (const listener of [...listeners]) listener();
 }
 
+/** As when the page opened, but for `part`. */
+export function beginAnew(part) {
+  change({ ...FIRST, ...part });
+}
+
 /** The part of the state that `choose` picks; the component draws again when that part is another value. */
 export function useStore(choose) {
   const [, redraw] = useState(null);

@@ -18,13 +18,18 @@ const WHOLE = 'It holds ids, words, filters and marks, and the version of the ar
 const PARTLY =
   'A picture of yours and items chosen on the map are not in it: a link holds no pixels. Save the session instead.';
 
+const NONE =
+  'There is no link to this question: it was asked with a picture of yours alone, and a link holds no pixels. ' +
+  'Save the session instead.';
+
 function linkOf(fragment) {
   return `${location.origin}${location.pathname}#${fragment}`;
 }
 
 function Link() {
   const [isCopied, setCopied] = useState(false);
-  const { fragment, isWhole } = fragmentOf(now());
+  const { fragment, isWhole, asksSomething } = fragmentOf(now());
+  if (!asksSomething) return html`<p class="hint">${NONE}</p>`;
   const copy = () =>
     navigator.clipboard?.writeText(linkOf(fragment)).then(
       () => setCopied(true),

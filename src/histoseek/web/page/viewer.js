@@ -5,6 +5,7 @@ import { scaleBar } from './scale.js';
 import { physicalWidth } from './sources.js';
 
 const BAR_PX = 110;
+const TURNING_KEYS = [70, 82]; // f and r, as OpenSeadragon tells them
 
 const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
@@ -13,6 +14,7 @@ function optionsFor(element) {
     element,
     prefixUrl: '',
     drawer: 'canvas',
+    subPixelRoundingForTransparency: window.OpenSeadragon.SUBPIXEL_ROUNDING_OCCURRENCES.ALWAYS, // no seams in the heat
     showNavigationControl: false,
     animationTime: isStill() ? 0 : 0.5,
     springStiffness: 10,
@@ -105,6 +107,13 @@ function keepStylesOut() {
   document.head.append(nothing);
 }
 
+/** OpenSeadragon turns and mirrors a slide by keys that say nothing of it here; only moving and zooming stay. */
+function keepUpright(viewer) {
+  viewer.addHandler('canvas-key', (event) => {
+    if (TURNING_KEYS.includes(event.originalEvent.keyCode)) event.preventDefaultAction = true;
+  });
+}
+
 /** Name the part that takes the keyboard, which OpenSeadragon leaves without a name. */
 function nameCanvas(viewer, label) {
   viewer.canvas.setAttribute('role', 'application');
@@ -123,6 +132,7 @@ export function Viewer({ source, label, onOpen, children }) {
     keepStylesOut();
     keepQuiet();
     const made = window.OpenSeadragon(optionsFor(element.current));
+    keepUpright(made);
     setViewer(made);
     return () => made.destroy();
   }, []);

@@ -45,10 +45,10 @@ function Trust({ vote }) {
     return html`<p class="vote-said abstain">
       <strong>No clear answer.</strong> ${vote.reason ?? 'The hits do not agree.'}
     </p>`;
-  const measured =
-    vote.reliability === null
-      ? 'how often such a vote is right has not been measured here'
-      : `such a vote was right in ${percent(vote.reliability)} of ${number(vote.n_queries)} held-out queries`;
+  const isMeasured = Number.isFinite(vote.reliability) && Number.isFinite(vote.n_queries);
+  const measured = isMeasured
+    ? `such a vote was right in ${percent(vote.reliability)} of ${number(vote.n_queries)} held-out queries`
+    : 'how often such a vote is right has not been measured here';
   return html`<p class="vote-said">
     Most are <strong>${vote.winner}</strong>; <span class="quiet">${measured}</span>
   </p>`;
