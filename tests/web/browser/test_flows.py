@@ -85,11 +85,11 @@ def test_a_dropped_picture_is_asked_looked_at_compared_refined_and_taken_away(
     page.get_by_role("button", name="Search", exact=True).click()
     expect(hits(page).first).to_be_visible()
     expect(hits(page).first).to_have_accessible_name(
-        re.compile(r"^Hit 1 (close )?score 0\.\d+ gland by an expert S-\w+ · P-\w+")
+        re.compile(r"^Hit 1 (close )?score 0\.\d+ dysplastic gland by an expert S-\w+ · P-\w+")
     )
     expect(page.get_by_role("status")).to_have_text(re.compile(r"\d+ hits, the first scores"))
     expect(page.get_by_label("Labels of the hits")).to_contain_text(
-        re.compile(r"right in \d+ % of \d+ held-out queries")
+        re.compile(r"right in \d+ % \(\d+–\d+ %\) of \d+ held-out queries of \d patients")
     )
     expect(page.locator(".weak-line")).to_contain_text("Not similar enough")
     expect(page.locator(".closeness").first).to_have_text("close")

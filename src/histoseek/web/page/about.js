@@ -19,7 +19,7 @@ function factsOf(index) {
     ['Version', index.version],
     ['Items', number(index.n_items)],
     ['Slides', number(index.n_slides)],
-    ['Patients', number(index.n_patients)],
+    ['Patients', index.n_patients ? number(index.n_patients) : 'unknown'],
     ['Encoder', `${index.encoder}, ${index.dim} numbers a picture`],
     ['Asked at', mppText(index.mpp)],
     ['Fingerprint', index.fingerprint],
@@ -36,7 +36,11 @@ function factsOf(index) {
 }
 
 function Reliability({ rows }) {
-  if (!rows?.length)
+  if (rows?.length === 0)
+    return html`<p class="hint">
+      The report of an evaluation holds too few queries to say how often a vote is right.
+    </p>`;
+  if (!rows)
     return html`<p class="hint">
       No report of an evaluation was given to the server (<code>--report</code>), so the reliability of a vote is not
       known.
@@ -49,7 +53,9 @@ function Reliability({ rows }) {
       <tr>
         <th scope="col">Label</th>
         <th scope="col" class="num">Right</th>
+        <th scope="col" class="num">95 %</th>
         <th scope="col" class="num">Queries</th>
+        <th scope="col" class="num">Patients</th>
       </tr>
     </thead>
     <tbody>
@@ -58,7 +64,9 @@ function Reliability({ rows }) {
           html`<tr key=${row.label}>
             <th scope="row">${row.label}</th>
             <td class="num">${percent(row.precision)}</td>
+            <td class="num">${`${percent(row.low)} – ${percent(row.high)}`}</td>
             <td class="num">${valueText(row.n_queries)}</td>
+            <td class="num">${valueText(row.n_groups)}</td>
           </tr>`,
       )}
     </tbody>

@@ -40,15 +40,22 @@ function Bars({ labels }) {
   </div>`;
 }
 
+/** A share with its interval, and on how much it stands. */
+function trustText(vote) {
+  const [low, high] = [vote.reliability_low, vote.reliability_high].map((share) => Math.round(share * 100));
+  const queries = `${number(vote.n_queries)} held-out queries of ${counted(vote.n_query_groups, 'patient')}`;
+  return `${percent(vote.reliability)} (${low}–${high} %) of ${queries}`;
+}
+
 function Trust({ vote }) {
   if (vote.abstain)
     return html`<p class="vote-said abstain">
       <strong>No clear answer.</strong> ${vote.reason ?? 'The hits do not agree.'}
     </p>`;
-  const isMeasured = Number.isFinite(vote.reliability) && Number.isFinite(vote.n_queries);
-  const measured = isMeasured
-    ? `such a vote was right in ${percent(vote.reliability)} of ${number(vote.n_queries)} held-out queries`
-    : 'how often such a vote is right has not been measured here';
+  const measured =
+    vote.reliability === null
+      ? 'how often such a vote is right has not been measured here, or on too few queries'
+      : `such a vote was right in ${trustText(vote)}`;
   return html`<p class="vote-said">
     Most are <strong>${vote.winner}</strong>; <span class="quiet">${measured}</span>
   </p>`;
