@@ -37,6 +37,7 @@ VERBS = {
 
 BUG = 3
 
+
 class _Verbs(TyperGroup):
     """Builds the verb that is asked for, and all of them for the help: reading the options of one takes its time."""
 
