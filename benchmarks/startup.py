@@ -98,7 +98,13 @@ def print_steps(command: list[str], runs: int) -> None:
 
 
 def make_index(home: Path, n_items: int) -> Path:
-    """An index of `n_items` different views cut from a few hundred drawn pictures."""
+    """An index of `color` of as many views."""
+    build_index(views_of(home, n_items), hs.load_encoder("color"), home / "x.index")
+    return home / "x.index"
+
+
+def views_of(home: Path, n_items: int) -> hs.Manifest:
+    """A manifest of `n_items` different views cut from a few drawn pictures."""
     items = []
     for number in range(min(n_items, 160)):
         kind = KINDS[number % len(KINDS)]
@@ -119,8 +125,7 @@ def make_index(home: Path, n_items: int) -> Path:
                 box=(x, y, 256, 256),
             )
         )
-    build_index(hs.Manifest.from_items(items, home), hs.load_encoder("color"), home / "x.index")
-    return home / "x.index"
+    return hs.Manifest.from_items(items, home)
 
 
 def timed(command: list[str], extra: Mapping[str, str]) -> float:
