@@ -6,8 +6,8 @@
 of invented vectors of 512 numbers: "store" writes the table, 50 000 rows at a time, and makes what is derived from it
 (fast copy, and codes where there are 50 000 items), "search" is the median of 200 stored vectors asked one by one, and
 "evaluate" ranks 1 000 queries against all items, their own patients shut out, with all metrics and 1 000 bootstrap
-rounds. Each is a process of its own, whose peak of anonymous memory is sampled from /proc, 50 times a second. Sizes that
-are powers of ten have 1 000 queries; others up to ten times as many.
+rounds. Each is a process of its own, whose peak of anonymous memory is sampled from /proc, 50 times a second. Powers of
+ten have 1 000 queries, sizes between them up to ten times as many.
 """
 
 from __future__ import annotations
