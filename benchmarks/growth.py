@@ -45,6 +45,8 @@ STEPS = {
 BEFORE = {"embed": "draw", "store": "invent"}
 """What a process of its own makes first, and is not measured."""
 KINDS = dict(zip(STEPS, "abcd", strict=True))
+TILES_A_SLIDE = 25
+"""Few, so that in a thousand items, too, classes are shared by patients."""
 SIDE, GAP, HEAD, LEGEND = 24, 40, 34, 58
 
 
@@ -101,6 +103,7 @@ def _command(step: str, rows: int, folder: str) -> list[str]:
 
 def measured(step: str, folder: Path, n_rows: int) -> dict[str, float]:
     """Run a step and watch the memory of this process."""
+    archives.TILES_A_SLIDE = TILES_A_SLIDE
     peak, stop = [manifests.memory("RssAnon")], threading.Event()
 
     def watch() -> None:
