@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histoseek.encoders.encoder import Fingerprint, Preprocessing
+from histoseek.encoders.encoder import Encoder, Fingerprint, Preprocessing, loadable_name
 from histoseek.index.about import FILE, About
 from histoseek.index.declared import MARK
 from histoseek.index.filling import schema_of
@@ -96,14 +96,18 @@ def columns_of(n_rows: int) -> dict[str, NDArray[np.int64]]:
     return {"tenth": chances(rows) < 0.1, "hundredth": chances(rows) < 0.01, "patient": patient}
 
 
-def write_tables(home: Path, tables: Iterable[pa.Table], dim: int = DIM) -> None:
-    """An index of invented embeddings, written as an import writes it."""
+def write_tables(home: Path, tables: Iterable[pa.Table], dim: int = DIM, encoder: Encoder | None = None) -> None:
+    """An index of invented embeddings, written as an import writes it, or as if `encoder` had made them."""
     home.mkdir(parents=True)
     store = LanceStore.create(home, table_schema(dim))
     n_rows = 0
     for table in tables:
         store.add(table)
         n_rows += len(table)
+    name, loaded_from, has_text = "invented", f"{MARK}invented", False
     marks = Fingerprint("invented", "invented", Preprocessing(224, 0.5))
-    about = About("invented", f"{MARK}invented", marks, dim, False, str(home), "", n_items=n_rows)
+    if encoder is not None:
+        name, loaded_from, has_text = encoder.card.name, loadable_name(encoder.card), encoder.card.has_text
+        marks = encoder.fingerprint
+    about = About(name, loaded_from, marks, dim, has_text, str(home), "", n_items=n_rows)
     about.write(home / FILE)

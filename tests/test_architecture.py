@@ -12,6 +12,7 @@ import pytest
 
 import histoseek
 import histoseek.index as histoseek_index
+from histoseek.cli import VERBS
 from histoseek.items import Manifest
 
 SOURCE = Path(histoseek.__file__).parent
@@ -122,8 +123,10 @@ def test_a_search_of_a_folder_imports_only_what_it_uses(archive: Manifest, tmp_p
     answer = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True)
     loaded = answer.stderr.splitlines()[-1].split()
     assert "histoseek.index.index" in loaded
-    others = ("histoseek.stores.milvus", "histoseek.index.ray", *(f"histoseek.index.{name}" for name in LATER))
-    packages = {"torch", "transformers", "openvino", "lancedb", "sqlglot", "faiss", "pymilvus", "ray"}
+    verbs = (f"histoseek.cli.{name}" for name in VERBS.values() if name != "search")
+    others = ("histoseek.stores.milvus", "histoseek.index.ray", *(f"histoseek.index.{name}" for name in LATER), *verbs)
+    packages = {"torch", "transformers", "openvino", "lancedb", "sqlglot", "faiss", "pymilvus", "ray", "filelock"}
+    packages |= {"pyarrow.parquet", "pyarrow.fs", "ssl"}
     assert [name for name in loaded if name.startswith(others) or name in packages] == []
 
 

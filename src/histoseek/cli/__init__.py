@@ -3,36 +3,61 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from histoseek.cli import (
-    audit,
-    compare,
-    demo,
-    doctor,
-    encoders,
-    evaluate,
-    export,
-    heat,
-    import_features,
-    index,
-    info,
-    keys,
-    map,
-    phi_scan,
-    prepare,
-    search,
-    serve,
-    train,
-)
 from histoseek.cli.output import note
 from histoseek.errors import HistoseekError
 
+VERBS = {
+    "prepare": "prepare",
+    "train": "train",
+    "index": "index",
+    "search": "search",
+    "heat": "heat",
+    "map": "map",
+    "import": "import_features",
+    "export": "export",
+    "phi-scan": "phi_scan",
+    "evaluate": "evaluate",
+    "compare": "compare",
+    "serve": "serve",
+    "keys": "keys",
+    "audit": "audit",
+    "encoders": "encoders",
+    "info": "info",
+    "doctor": "doctor",
+    "demo": "demo",
+}
+"""Every verb and its file, in the order of the help."""
+
 BUG = 3
+
+
+class _Verbs(TyperGroup):
+    """Builds the verb that is asked for, and all of them for the help: reading the options of one takes its time."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The verb; None after all are there, so that a slip of the pen is told what is close to it."""
+        for name in [cmd_name] if cmd_name in VERBS else VERBS:
+            if name not in self.commands:
+                alone = typer.Typer(rich_markup_mode=None)
+                import_module(f"histoseek.cli.{VERBS[name]}").add_to(alone)
+                self.commands[name] = get_group(alone).commands[name]
+        return self.commands.get(cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the help."""
+        return list(VERBS)
+
 
 app = typer.Typer(
     name="histoseek",
+    cls=_Verbs,
     help="Retrieval for archives of tissue images: prepare, index, search, serve, evaluate. Research use only, never a "
     "diagnosis.\n\nExit codes: 0 fine, 1 some items were skipped, 2 wrong usage or input, 4 damaged data.",
     no_args_is_help=True,
@@ -41,24 +66,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-prepare.add_to(app)
-train.add_to(app)
-index.add_to(app)
-search.add_to(app)
-heat.add_to(app)
-map.add_to(app)
-import_features.add_to(app)
-export.add_to(app)
-phi_scan.add_to(app)
-evaluate.add_to(app)
-compare.add_to(app)
-serve.add_to(app)
-keys.add_to(app)
-audit.add_to(app)
-encoders.add_to(app)
-info.add_to(app)
-doctor.add_to(app)
-demo.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

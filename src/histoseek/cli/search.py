@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 from histoseek.cli.opening import open_index
 from histoseek.cli.output import counted, note, show_rows
 from histoseek.cli.slide_search import show_wholes
+from histoseek.cli.timing import Clock
 from histoseek.cli.writing import written
 from histoseek.errors import InputError
 
@@ -90,20 +91,64 @@ def search(
     encoder: Annotated[str | None, typer.Option(help="The index's encoder, if its folder moved.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where the index's images lie now, if they moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
+    timing: Annotated[bool, typer.Option("--timing", help="Say on stderr where the time went.")] = False,
     example: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Find the items of an archive that look like an image, words, another item or a region of a slide.
 
     Several examples add up. With --slide or --case, find whole slides or patients. --session brings its own rules.
     """
+    clock = Clock(timing)
     rules: dict[str, Any] = {"k": k, "where": where, "exclude_group": exclude_group, "collapse": collapse}
     rules |= {"per_group": per_group, "per_slide": per_slide, "min_score": min_score}
-    examples = [read_example(packed, mpp) for packed in example or ()]
-    opened = open_index(index, encoder, root)
+    with clock.step("imports"):
+        from histoseek.index import Rules
+
+        examples = [read_example(packed, mpp) for packed in example or ()]
+    with clock.step("opening the index"):
+        opened = open_index(index, encoder, root)
     if slide is not None or case is not None:
-        show_wholes(opened, (slide, case), examples, rules | {"geojson": geojson}, (as_json, csv, sheet))
+        with clock.step("searching and printing"):
+            show_wholes(opened, (slide, case), examples, rules | {"geojson": geojson}, (as_json, csv, sheet))
+        clock.tell()
         return
-    hits = opened.search(examples, **cast("RuleOptions", rules)) if session is None else _replayed(opened, session)
+    Rules(**rules)  # a wrong one is told before anything is embedded
+    hits = _found(opened, examples, rules, clock) if session is None else _replayed(opened, session, clock)
+    with clock.step("printing and drawing"):
+        _show(hits, examples, as_json)
+        _write(hits, csv, geojson)
+        if sheet is not None:
+            hits.sheet(sheet, *_picture(opened, examples))
+            note(f"wrote {sheet}")
+    clock.tell()
+
+
+def _found(index: Index, examples: list[Any], rules: dict[str, Any], clock: Clock) -> Hits:
+    """What `Index.search` finds, in steps that can be timed."""
+    if not examples:
+        return index.search()  # which says what is missing
+    with clock.step("opening the index"):
+        if index.server is None:
+            _ = index.rows
+    with clock.step("loading the encoder"):
+        if any(one.kind != "item" for one in examples):
+            _ = index.encoder
+    with clock.step("embedding the query"):
+        vector = index.vector_of(examples)
+    with clock.step("searching"):
+        return index.answer(vector, examples, **cast("RuleOptions", rules))
+
+
+def _replayed(index: Index, session: Path, clock: Clock) -> Hits:
+    from histoseek.errors import needs_extra
+
+    with needs_extra("web"):
+        from histoseek.web.session_file import replay_session
+    with clock.step("asking again"):
+        return replay_session(index, session)
+
+
+def _show(hits: Hits, examples: list[Any], as_json: bool) -> None:
     for one in examples:
         _say_if_scale_unknown(one)
     show_rows(hits.rows(), as_json, [*COLUMNS, "slide", "box"] if any(hit.item.box for hit in hits) else COLUMNS)
@@ -111,18 +156,6 @@ def search(
         note("nothing was found: the filter or the minimum score leaves no item")
     if not as_json:
         _note_vote(hits.vote())
-    _write(hits, csv, geojson)
-    if sheet is not None:
-        hits.sheet(sheet, *_picture(opened, examples))
-        note(f"wrote {sheet}")
-
-
-def _replayed(index: Index, session: Path) -> Hits:
-    from histoseek.errors import needs_extra
-
-    with needs_extra("web"):
-        from histoseek.web.session_file import replay_session
-    return replay_session(index, session)
 
 
 def _write(hits: Hits, csv: Path | None, geojson: Path | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histoseek.encoders.compiled import compiled_model
 from histoseek.encoders.encoder import EncoderCard, Fingerprint, Preprocessing, Settings, no_text_tower, unit_rows
 from histoseek.encoders.encoder_json import FolderDescription, TextFiles, read_description
 from histoseek.encoders.pixels import spans, stacked
@@ -49,8 +50,13 @@ class FolderEncoder:
             preprocessing=preprocessing,
             precision=settings.precision,
         )
-        model = _read_model(folder, description.image, description)
-        self._image = _Requests(_taking_pixels(model, preprocessing), description.card.dim, settings)
+        content = _checked_bytes(folder, description.image, description)
+        self._image = _Requests(
+            lambda: _taking_pixels(_read_model(folder / description.image, content), preprocessing),
+            [description.sha256[description.image], "pixels", *preprocessing.mean, *preprocessing.std],
+            description.card.dim,
+            settings,
+        )
         self._text: tuple[Words, _Requests] | None = None
 
     @property
@@ -89,16 +95,25 @@ class FolderEncoder:
 
     def _text_tower(self, files: TextFiles) -> tuple[Words, _Requests]:
         tokenizer = _checked_bytes(self._folder, files.tokenizer, self._description).decode()
-        model = _read_model(self._folder, files.model, self._description)
-        return Words(tokenizer, files.input), _Requests(model, self.card.dim, self._settings)
+        content = _checked_bytes(self._folder, files.model, self._description)
+        requests = _Requests(
+            lambda: _read_model(self._folder / files.model, content),
+            [self._description.sha256[files.model], "words"],
+            self.card.dim,
+            self._settings,
+        )
+        return Words(tokenizer, files.input), requests
 
 
 class _Requests:
-    """A compiled model that answers several batches at a time."""
+    """A compiled model that answers several batches at a time.
 
-    def __init__(self, model: Any, dim: int, settings: Settings) -> None:
+    `make` gives the model where it was not compiled before; `marks` are all that decides which model that is.
+    """
+
+    def __init__(self, make: Callable[[], Any], marks: Sequence[str | float], dim: int, settings: Settings) -> None:
         self._dim, self._batch = dim, settings.batch or BATCH
-        compiled = _compiled(model, settings)
+        compiled = _compiled(make, marks, settings)
         width = compiled.output(0).partial_shape[-1]
         if width.is_static and width.get_length() != dim:
             raise DamagedError(
@@ -133,16 +148,18 @@ def _checked_bytes(folder: Path, name: str, description: FolderDescription) -> b
     return content
 
 
-def _read_model(folder: Path, name: str, description: FolderDescription) -> Any:
-    content = _checked_bytes(folder, name, description)
+def _read_model(path: Path, content: bytes) -> Any:
     try:
         return import_openvino().Core().read_model(content, b"")
     except RuntimeError as error:
-        raise DamagedError(f"{folder / name} is not an ONNX model that OpenVINO reads: {_first_line(error)}") from error
+        raise DamagedError(f"{path} is not an ONNX model that OpenVINO reads: {_first_line(error)}") from error
 
 
 def _taking_pixels(model: Any, preprocessing: Preprocessing) -> Any:
-    """Put scaling and normalisation in front of the model, so that it takes uint8 views `[N, H, W, 3]`."""
+    """Put scaling and normalisation in front of the model, so that it takes uint8 views `[N, H, W, 3]`.
+
+    Models that were compiled with it are kept: what changes here needs a new `compiled.FORMAT`.
+    """
     openvino = import_openvino()
     steps = openvino.preprocess.PrePostProcessor(model)
     views = steps.input(0)
@@ -155,7 +172,7 @@ def _taking_pixels(model: Any, preprocessing: Preprocessing) -> Any:
     return ready
 
 
-def _compiled(model: Any, settings: Settings) -> Any:
+def _compiled(make: Callable[[], Any], marks: Sequence[str | float], settings: Settings) -> Any:
     precision = PRECISIONS.get(settings.precision)
     if precision is None:
         raise EncoderError(
@@ -165,7 +182,7 @@ def _compiled(model: Any, settings: Settings) -> Any:
     if settings.threads is not None:
         options["INFERENCE_NUM_THREADS"] = settings.threads
     try:
-        compiled = import_openvino().Core().compile_model(model, "CPU", options)
+        compiled = compiled_model(make, marks, options)
     except RuntimeError as error:
         raise EncoderError(f"OpenVINO cannot run this encoder here: {_first_line(error)}") from error
     given = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()

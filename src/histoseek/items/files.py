@@ -38,6 +38,12 @@ def local_path(place: str | Path) -> Path:
     return Path(place)
 
 
+def user_cache() -> Path:
+    """The folder for what can be made again; `HISTOSEEK_CACHE` names another place than the user's own cache."""
+    base = os.environ.get("HISTOSEEK_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "histoseek"
+
+
 @contextmanager
 def written_whole(path: str | Path, mode: int | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; on a clean exit its content is flushed and takes the name `path`.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from histoseek.errors import InputError
 from histoseek.items.files import written_whole
@@ -20,7 +19,9 @@ from histoseek.items.item import Item
 from histoseek.items.spool import BLOCK, blocks_of, is_large, spool_checked, spooled
 from histoseek.items.table import SCHEMA, check_table, item_of, table_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a search of an index needs no Parquet
+    import pyarrow.parquet as pq
+
     from histoseek.items.audit import Audit
 
 FORMAT = 1
@@ -72,6 +73,8 @@ class Manifest:
 
     def write(self, path: str | Path) -> None:
         """Write the manifest as Parquet, whole or not at all."""
+        import pyarrow.parquet as pq
+
         kept = {"format": FORMAT, "root": str(self.root), "facts": dict(self.facts)}
         table = self.table.replace_schema_metadata({_METADATA_KEY: json.dumps(kept).encode()})
         with written_whole(path) as draft:
@@ -153,6 +156,8 @@ def _filtered(table: pa.Table, expression: pc.Expression) -> pa.Table:
 
 def _read_parquet(source: Path) -> tuple[pa.Table, dict[str, Any]]:
     """The checked table of a Parquet file, and what stands beside it; a large one goes block by block."""
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(source, buffer_size=READ_BYTES) as file:
             kept = _kept(source, file.schema_arrow)

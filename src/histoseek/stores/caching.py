@@ -6,13 +6,13 @@ import hashlib
 import os
 from pathlib import Path
 
+from histoseek.items.files import user_cache
 from histoseek.stores.places import is_remote
 
 
 def cache_home(home: str | Path) -> Path:
-    """The folder for what is derived from `home`; `HISTOSEEK_CACHE` names another place than the user's cache."""
+    """The folder for what is derived from `home`: itself, or one in the user's cache."""
     if not is_remote(home) and os.access(home, os.W_OK):
         return Path(home)
     whole = str(home).rstrip("/") if is_remote(home) else str(Path(home).resolve())
-    base = os.environ.get("HISTOSEEK_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "histoseek" / hashlib.sha256(whole.encode()).hexdigest()[:16]
+    return user_cache() / hashlib.sha256(whole.encode()).hexdigest()[:16]

@@ -27,7 +27,7 @@ from histoseek.stores.ledger import Entry
 from histoseek.stores.store import VECTOR, Neighbours, group_numbers
 from histoseek.stores.sums import ITEM_SUM, VECTOR_SUM, facts_sum, vector_sums
 
-CHECKED_AT_START = 256 * 1024**2
+CHECKED_AT_START = 64 * 1024**2
 """Vectors up to this many bytes are checked whole when the copy is opened."""
 
 ROW_ID = "_rowid"

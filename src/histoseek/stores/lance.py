@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from histoseek.errors import DamagedError, InputError, StorageError, needs_extra
 from histoseek.items.files import flush_to_disk, is_full
@@ -311,6 +310,8 @@ class LanceStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other writers out for a while; not to be nested."""
+        from filelock import FileLock, Timeout  # readers do without its import
+
         lock = FileLock(self.home / LOCK, timeout=PATIENCE_S)
         try:
             self.home.mkdir(parents=True, exist_ok=True)
