@@ -359,6 +359,7 @@ def test_back_and_forward_ask_the_questions_of_then(page: Page, pictures: dict[s
     expect(hits(page).first).to_be_visible()
     hits(page).first.click()
     page.keyboard.press("+")
+    expect(page.locator(".changed")).to_be_visible()
     expect(page.locator("li.hit.is-plus")).to_have_count(1)
     marked = ids(page)
     page.keyboard.press("m")
