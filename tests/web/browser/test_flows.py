@@ -17,36 +17,9 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
 from playwright.sync_api import Locator, Page, expect  # noqa: E402
 
+from tests.web.browser.asking import DROP, PASTE, ask_words, bring, hits, ids  # noqa: E402
+
 Shoot = Callable[[Page, str], None]
-DROP = """async ([name, bytes]) => {
-  const file = new File([new Uint8Array(bytes)], name, {type: 'image/png'});
-  const carried = new DataTransfer();
-  carried.items.add(file);
-  for (const kind of ['dragover', 'drop']) {
-    document.body.dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: carried}));
-  }
-}"""
-PASTE = """async ([name, bytes]) => {
-  const file = new File([new Uint8Array(bytes)], name, {type: 'image/png'});
-  const carried = new DataTransfer();
-  carried.items.add(file);
-  document.body.dispatchEvent(new ClipboardEvent('paste', {bubbles: true, clipboardData: carried}));
-}"""
-
-
-def hits(page: Page) -> Locator:
-    return page.locator(".hit-open")
-
-
-def ids(page: Page) -> list[str]:
-    return [str(one.get_attribute("data-id")) for one in hits(page).all()]
-
-
-def ask_words(page: Page, words: str) -> None:
-    page.keyboard.press("/")
-    page.get_by_label("What should it show?").fill(words)
-    page.keyboard.press("Enter")
-    expect(hits(page).first).to_be_visible()
 
 
 def wait_until(page: Page, is_so: Callable[[], bool]) -> None:
@@ -65,10 +38,6 @@ def is_in_the_middle(inner: Locator, outer: Locator) -> bool:
     middles = [(one["x"] + one["width"] / 2, one["y"] + one["height"] / 2) for one in (small, large)]
     is_large_enough = 0.2 < small["width"] / large["width"] < 0.5
     return is_large_enough and all(abs(a - b) < 8 for a, b in zip(*middles, strict=True))
-
-
-def bring(page: Page, how: str, picture: Path) -> None:
-    page.evaluate(how, [picture.name, list(picture.read_bytes())])
 
 
 def test_a_dropped_picture_is_asked_looked_at_compared_refined_and_taken_away(
@@ -299,80 +268,6 @@ def test_several_examples_with_plus_and_minus(page: Page) -> None:
     expect(page.locator(".example")).to_have_count(1)
     page.get_by_role("button", name="Clear").click()
     expect(page.get_by_role("heading", name="Which other tissue looks like this?")).to_be_visible()
-
-
-def test_a_permalink_asks_the_same_again(open_page: Callable[..., Page]) -> None:
-    page = open_page()
-    ask_words(page, "mucin")
-    expect(hits(page).first).to_be_focused()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("m")
-    expect(page.locator(".example")).to_contain_text("Item")
-    expect(page).to_have_url(re.compile("i%22"))
-    expect(page.locator(".hits.is-busy")).to_have_count(0)
-    expect(hits(page).first).to_be_focused()
-    found = ids(page)
-    fragment = page.url.partition("#")[2]
-    again = open_page("#" + fragment)
-    expect(hits(again).first).to_be_visible()
-    assert ids(again) == found
-    again.get_by_role("button", name="Clear").click()
-    expect(hits(again)).to_have_count(0)
-    again.evaluate("fragment => location.hash = fragment", fragment)
-    expect(hits(again).first).to_be_visible()
-    assert ids(again) == found
-
-
-def test_a_permalink_takes_the_marks_along(open_page: Callable[..., Page]) -> None:
-    page = open_page()
-    ask_words(page, "gland")
-    expect(hits(page).first).to_be_focused()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("-")
-    expect(page.locator(".changed")).to_be_visible()
-    expect(page.locator(".hit-open[aria-current]")).to_be_focused()
-    page.keyboard.press("Home")
-    page.keyboard.press("+")
-    expect(page).to_have_url(re.compile("m=.*-1.*"))
-    expect(page.locator("li.hit.is-plus")).to_have_count(1)
-    expect(page.locator(".hits.is-busy")).to_have_count(0)
-    found = ids(page)
-    again = open_page("#" + page.url.partition("#")[2])
-    expect(again.locator("li.hit.is-plus")).to_have_count(1)
-    assert ids(again) == found
-
-
-def test_an_address_that_changes_asks_anew(page: Page) -> None:
-    ask_words(page, "mucin")
-    first = page.url.partition("#")[2]
-    page.get_by_role("button", name="Clear").click()
-    expect(page.get_by_role("heading", name="Which other tissue looks like this?")).to_be_visible()
-    page.evaluate("fragment => { location.hash = fragment }", first)
-    expect(hits(page).first).to_be_visible()
-    expect(page.locator(".example")).to_contain_text("mucin")
-
-
-def test_back_and_forward_ask_the_questions_of_then(page: Page, pictures: dict[str, Path]) -> None:
-    welcome = page.get_by_role("heading", name="Which other tissue looks like this?")
-    expect(welcome).to_be_visible()
-    bring(page, PASTE, pictures["scaled"])
-    expect(hits(page).first).to_be_visible()
-    hits(page).first.click()
-    page.keyboard.press("+")
-    expect(page.locator("li.hit.is-plus")).to_have_count(1)
-    marked = ids(page)
-    page.keyboard.press("m")
-    expect(page.locator(".example")).to_contain_text("Item")
-    expect(hits(page).first).to_be_focused()
-    page.go_back()
-    expect(page.locator(".example")).to_contain_text("scaled.png")
-    expect(page.locator("li.hit.is-plus")).to_have_count(1)
-    assert ids(page) == marked
-    page.go_back()
-    expect(welcome).to_be_visible()
-    page.go_forward()
-    expect(page.locator("li.hit.is-plus")).to_have_count(1)
-    assert ids(page) == marked
 
 
 def test_what_is_no_number_is_told_beside_its_field(page: Page) -> None:
