@@ -50,7 +50,7 @@ docs-check: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/embedding.py
+	$(BIN)/python benchmarks/embed.py
 	$(BIN)/python benchmarks/slides.py
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint $(CONSTRAINTS)
 	$(BIN)/python benchmarks/search.py

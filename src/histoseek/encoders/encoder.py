@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
@@ -143,6 +144,11 @@ class Paced(Protocol):
     def pace(self) -> Pace:
         """How it is fed fastest on this machine."""
         ...
+
+
+def n_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def unit_rows(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

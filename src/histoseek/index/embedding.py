@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from histoseek.encoders.encoder import Encoder, unit_rows
+from histoseek.encoders.encoder import Encoder, n_cores, unit_rows
 from histoseek.errors import ImageError, InputError
 from histoseek.imaging import SLIDE_SUFFIXES, OpenReaders, Reader, ViewPlan, open_pixels, plan_views, read_views
 from histoseek.index.encoding import Encoding
@@ -85,11 +84,6 @@ def embed_items(
             yield from _finished(sent, encoding, wait=is_full)
         encoding.flush()
         yield from _finished(sent, encoding, wait=True)
-
-
-def n_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def embed_box(image: Reader, box: Box | None, mpp: float | None, encoder: Encoder) -> NDArray[np.float32]:
