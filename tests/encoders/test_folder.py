@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,6 +61,25 @@ def test_several_threads_may_call_at_a_time(exported: Callable[[str], Path], vie
     with ThreadPoolExecutor(7) as pool:  # more than there are requests, each with views for all of them
         for rows in pool.map(encoder.embed_images, [views * 3] * 28):
             assert least_cosine(rows, np.tile(alone, (3, 1))) > 0.999999
+
+
+def test_the_first_calls_may_come_from_several_threads(exported: Callable[[str], Path]) -> None:
+    code = f"""
+        import sys, threading
+        sys.setswitchinterval(1e-6)
+        import numpy as np
+        from histoseek.encoders import load_encoder
+        encoder, start = load_encoder({str(exported("clip"))!r}), threading.Barrier(4)
+        side = encoder.fingerprint.preprocessing.view_px
+        def call():
+            start.wait()
+            encoder.embed_images([np.zeros((side, side, 3), np.uint8)] * 2)
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    """
+    for _ in range(2):  # each in a fresh process; without the lock about one in three hung
+        subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], check=True)
 
 
 def test_a_folder_is_fed_in_whole_batches_for_every_request(exported: Callable[[str], Path]) -> None:
