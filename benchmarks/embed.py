@@ -170,23 +170,24 @@ def measure(run: Run, home: Path, tiles: int, rounds: int) -> None:
     n = max(1, round(tiles * run.share))
     manifest = manifest_of(run, home, n)
     encoder = encoder_of(run, home)
-    views = views_of(manifest[0], manifest, encoder)
-    n_views = len(views)
-    list(embed_items(list(manifest)[: min(n, 8)], manifest.path_of, encoder))
+    list(embed_items(list(manifest)[: n // 2], manifest.path_of, encoder))
     times: list[tuple[float, float, float, float]] = []
+    peak, views = 0.0, []
     for _ in range(rounds if n > 1 else 1):
-        reading = n / seconds(lambda: read_all(manifest, encoder))
-        encoding = views_a_second(encoder, views, min(n * n_views, 2048)) / n_views
         cpu = time.process_time()
         whole = n / seconds(lambda: embed_all(manifest, encoder))
-        times.append((whole, reading, encoding, (time.process_time() - cpu) / n * 1000))
+        cpu = (time.process_time() - cpu) / n * 1000
+        peak = peak or peak_mb()  # before the other two keep what the pipeline does not
+        views = views or views_of(manifest[0], manifest, encoder)
+        reading = n / seconds(lambda: read_all(manifest, encoder))
+        encoding = views_a_second(encoder, views, min(n * len(views), 2048)) / len(views)
+        times.append((whole, reading, encoding, cpu))
     whole, reading, encoding, cpu = (median(column) for column in zip(*times, strict=True))
     slower = median(one[0] / min(one[1], one[2]) for one in times)
     shared = median(one[0] * (1 / one[1] + 1 / one[2]) for one in times)
-    figures = (
-        f"{whole:.1f} | {reading:.1f} | {encoding:.1f} | {slower:.0%} | {shared:.0%} | {cpu:.1f} | {peak_mb():.0f}"
-    )
-    print(f"| {run.encoder} | {run.pictures} | {n} | {n_views} | {figures} |", flush=True)
+    alone = "–" if run.encoder == "nothing" else f"{encoding:.2f}"
+    figures = f"{whole:.2f} | {reading:.2f} | {alone} | {slower:.0%} | {shared:.0%} | {cpu:.1f} | {peak:.0f}"
+    print(f"| {run.encoder} | {run.pictures} | {n} | {len(views)} | {figures} |", flush=True)
 
 
 def measure_memory(home: Path, tiles: int) -> None:
