@@ -54,7 +54,7 @@ docs-check: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint $(CONSTRAINTS)
 	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/embedding.py
+	$(BIN)/python benchmarks/embed.py
 	$(BIN)/python benchmarks/slides.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/evaluation.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from histoseek.encoders import Encoder, describe, load_encoder
-from histoseek.encoders.encoder import loadable_name
+from histoseek.encoders.encoder import Paced, loadable_name
 from histoseek.errors import EncoderError
 from tests.encoders.conftest import exported, loaded, model_folder, shared_dir, some_views
 
@@ -66,6 +67,15 @@ def test_views_need_not_be_contiguous(encoder: Encoder, views: list[NDArray[np.u
     turned = [view.transpose(1, 0, 2) for view in views]
     copies = [np.ascontiguousarray(view) for view in turned]
     np.testing.assert_allclose(encoder.embed_images(turned), encoder.embed_images(copies), atol=2e-6)
+
+
+def test_as_many_threads_may_call_as_its_pace_says(encoder: Encoder, views: list[NDArray[np.uint8]]) -> None:
+    if not isinstance(encoder, Paced):
+        pytest.skip("it is called by one thread at a time")
+    rows = encoder.embed_images(views)
+    with ThreadPoolExecutor(encoder.pace.calls) as pool:
+        for again in pool.map(encoder.embed_images, [views] * 12):
+            np.testing.assert_allclose(again, rows, atol=2e-6)
 
 
 def test_no_views_are_no_rows(encoder: Encoder) -> None:

@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,40 @@ def test_many_views_come_back_in_order(exported: Callable[[str], Path], views: V
     rows = encoder.embed_images(views * 9)
     for start in range(0, len(rows), len(views)):
         assert least_cosine(rows[start : start + len(views)], rows[: len(views)]) > 0.999999
+
+
+def test_several_threads_may_call_at_a_time(exported: Callable[[str], Path], views: Views) -> None:
+    encoder = load_encoder(exported("clip"), batch=1, threads=2)
+    alone = encoder.embed_images(views)
+    with ThreadPoolExecutor(7) as pool:  # more than there are requests, each with views for all of them
+        for rows in pool.map(encoder.embed_images, [views * 3] * 28):
+            assert least_cosine(rows, np.tile(alone, (3, 1))) > 0.999999
+
+
+def test_the_first_calls_may_come_from_several_threads(exported: Callable[[str], Path]) -> None:
+    code = f"""
+        import sys, threading
+        sys.setswitchinterval(1e-6)
+        import numpy as np
+        from histoseek.encoders import load_encoder
+        encoder, start = load_encoder({str(exported("clip"))!r}), threading.Barrier(4)
+        side = encoder.fingerprint.preprocessing.view_px
+        def call():
+            start.wait()
+            encoder.embed_images([np.zeros((side, side, 3), np.uint8)] * 2)
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    """
+    for _ in range(2):  # each in a fresh process; without the lock about one in three hung
+        subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], check=True)
+
+
+def test_a_folder_is_fed_in_whole_batches_for_every_request(exported: Callable[[str], Path]) -> None:
+    encoder = load_encoder(exported("clip"), batch=5, threads=2)
+    assert isinstance(encoder, FolderEncoder)
+    assert encoder.pace.calls == 2
+    assert encoder.pace.views % 5 == 0 < encoder.pace.views
 
 
 @pytest.mark.parametrize("name", ["image.onnx", "encoder.json"])

@@ -9,7 +9,16 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from histoseek.encoders.encoder import EncoderCard, Fingerprint, Preprocessing, Settings, no_text_tower, unit_rows
+from histoseek.encoders.encoder import (
+    EncoderCard,
+    Fingerprint,
+    Pace,
+    Preprocessing,
+    Settings,
+    n_cores,
+    no_text_tower,
+    unit_rows,
+)
 from histoseek.encoders.pixels import stacked
 from histoseek.errors import EncoderError
 
@@ -20,6 +29,7 @@ VIEW_PX = 256
 MPP = 0.5
 
 HAEMATOXYLIN_BINS, EOSIN_BINS = 12, 10
+VIEWS_A_CALL = 16
 CONTRASTS = (4, 12, 28)
 """Steps of haematoxylin between the darkest and palest neighbour that part the four contrast bins."""
 PATTERNS = 10
@@ -55,6 +65,7 @@ class ColorEncoder:
         settings = settings or Settings()
         if settings.precision != "f32":
             raise EncoderError(f"encoder 'color' counts in f32 only, not {settings.precision}; leave --precision out")
+        self._threads = settings.threads or n_cores()
         self._fingerprint = Fingerprint(
             encoder=CARD.name,
             weights_sha256=hashlib.sha256(VERSION.encode()).hexdigest(),
@@ -70,6 +81,11 @@ class ColorEncoder:
     def fingerprint(self) -> Fingerprint:
         """What decides its vectors."""
         return self._fingerprint
+
+    @property
+    def pace(self) -> Pace:
+        """One call a core: counting runs beside counting, for the most part without Python's lock."""
+        return Pace(self._threads, VIEWS_A_CALL)
 
     def embed_images(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed views `[256, 256, 3]` as unit rows `[N, 240]`."""

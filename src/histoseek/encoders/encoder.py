@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,29 @@ class Encoder(Protocol):
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts as unit rows `[N, D]`; an encoder without a text tower raises `EncoderError`."""
         ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How an encoder is fed fastest: `calls` of `embed_images` at a time, each with `views` of them."""
+
+    calls: int = 1
+    views: int = 64
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """An encoder that knows its pace; its `embed_images` may be called by that many threads at a time."""
+
+    @property
+    def pace(self) -> Pace:
+        """How it is fed fastest on this machine."""
+        ...
+
+
+def n_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def unit_rows(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

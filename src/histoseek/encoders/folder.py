@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histoseek.encoders.compiled import compiled_model
-from histoseek.encoders.encoder import EncoderCard, Fingerprint, Preprocessing, Settings, no_text_tower, unit_rows
+from histoseek.encoders.encoder import (
+    EncoderCard,
+    Fingerprint,
+    Pace,
+    Preprocessing,
+    Settings,
+    no_text_tower,
+    unit_rows,
+)
 from histoseek.encoders.encoder_json import FolderDescription, TextFiles, read_description
 from histoseek.encoders.pixels import spans, stacked
 from histoseek.encoders.silent_openvino import import_openvino
@@ -21,6 +33,9 @@ from histoseek.errors import DamagedError, EncoderError
 
 BATCH = 8
 """Rows per request; measured fastest on 2 cores for ViT-B/32 and within 5 % for ResNet-50."""
+
+_python_side = threading.Lock()
+"""Held around OpenVINO's Python side, which makes its tables at their first use and hangs when two threads do."""
 
 PRECISIONS = {"f32": "f32", "bf16": "bf16", "f16": "f16"}
 
@@ -74,6 +89,11 @@ class FolderEncoder:
         """Where it lies, as an absolute path."""
         return self._folder
 
+    @property
+    def pace(self) -> Pace:
+        """Two calls at a time, each with a batch for every request: one begins while the other still ends."""
+        return Pace(2, self._image.n_rows_at_once)
+
     def embed_images(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed views `[view_px, view_px, 3]` as unit rows `[N, D]`."""
         return unit_rows(self._image.run({"views": stacked(views, self._fingerprint.preprocessing.view_px)}))
@@ -106,7 +126,7 @@ class FolderEncoder:
 
 
 class _Requests:
-    """A compiled model that answers several batches at a time.
+    """A compiled model that answers several batches at a time, to one thread or to several.
 
     `make` gives the model where it was not compiled before; `marks` are all that decides which model that is.
     """
@@ -119,22 +139,53 @@ class _Requests:
             raise DamagedError(
                 f"the model gives vectors of {width.get_length()} numbers but encoder.json says {dim}; export it again"
             )
-        self._queue = import_openvino().AsyncInferQueue(compiled)
-        self._queue.set_callback(_keep_rows)
+        self._n_requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self._n_requests):
+            self._free.put(compiled.create_infer_request())
+
+    @property
+    def n_rows_at_once(self) -> int:
+        """Rows that keep every request busy with a full batch."""
+        return self._n_requests * self._batch
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Feed arrays `[N, …]` in batches and give the outputs `[N, D]` in the order of the inputs."""
         n = len(next(iter(inputs.values())))
         rows = np.zeros((n, self._dim), np.float32)
-        share = -(-n // len(self._queue)) or 1
-        for span in spans(n, min(self._batch, share)):
-            self._queue.start_async({name: array[span] for name, array in inputs.items()}, rows[span])
-        self._queue.wait_all()
+        share = -(-n // self._n_requests) or 1
+        running: deque[tuple[Any, NDArray[np.float32]]] = deque()
+        try:
+            for span in spans(n, min(self._batch, share)):
+                request = self._idle(running)
+                running.append((request, rows[span]))
+                with _python_side:
+                    request.start_async({name: array[span] for name, array in inputs.items()}, share_inputs=True)
+            while running:
+                self._free.put(_finished(running))
+        finally:
+            for request, _ in running:  # an error: they read from the inputs until they end
+                with suppress(RuntimeError):
+                    request.wait()
+                self._free.put(request)
         return rows
 
+    def _idle(self, running: deque[tuple[Any, NDArray[np.float32]]]) -> Any:
+        """A request that is free, else our own oldest; who holds some never waits for other threads' to come free."""
+        try:
+            return self._free.get(block=not running)
+        except Empty:
+            return _finished(running)
 
-def _keep_rows(request: Any, rows: NDArray[np.float32]) -> None:
-    rows[:] = request.get_output_tensor(0).data
+
+def _finished(running: deque[tuple[Any, NDArray[np.float32]]]) -> Any:
+    """Wait for the oldest request, keep its rows, and give it back."""
+    request, rows = running[0]
+    request.wait()
+    with _python_side:
+        rows[:] = request.get_output_tensor(0).data
+    running.popleft()
+    return request
 
 
 def _checked_bytes(folder: Path, name: str, description: FolderDescription) -> bytes:

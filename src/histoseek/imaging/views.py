@@ -97,6 +97,8 @@ def read_views(
 
 
 def _starts(length: int, side: int, n: int) -> list[int]:
+    if n == 1:  # most tiles; numpy would take longer than all the rest of a plan
+        return [0]
     return [round(at) for at in np.linspace(0, max(0, length - side), n)]
 
 

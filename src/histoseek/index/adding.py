@@ -40,7 +40,7 @@ class Added:
     columns_left_out: tuple[str, ...]
 
 
-def add_items(index: Index, manifest: Manifest, progress: Progress | None = None, workers: int = 2) -> Added:
+def add_items(index: Index, manifest: Manifest, progress: Progress | None = None) -> Added:
     """Embed those items of a manifest that the index does not hold, or holds with other pixels; see `Index.add`."""
     index.refresh()
     schema = schema_of(index.columns, index.about.dim)
@@ -64,7 +64,7 @@ def add_items(index: Index, manifest: Manifest, progress: Progress | None = None
                 yield whole
 
     tell = progress or (lambda _done, _total: None)
-    embedded = embed_items(wanted(), placed.path_of, index.encoder, workers)
+    embedded = embed_items(wanted(), placed.path_of, index.encoder)
     skipped = fill(store, schema, embedded, lambda _: tell(seen.total(), len(manifest)))
     _put(index, store, relabelled, schema)
     if index.server is None:

@@ -13,16 +13,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from histoseek.encoders.encoder import Encoder, unit_rows
+from histoseek.encoders.encoder import Encoder, n_cores, unit_rows
 from histoseek.errors import ImageError, InputError
 from histoseek.imaging import SLIDE_SUFFIXES, OpenReaders, Reader, ViewPlan, open_pixels, plan_views, read_views
+from histoseek.index.encoding import Encoding
 from histoseek.items import Box, Item
 
 PIXELS_AHEAD = 100_000_000
 """Decoded pixels that may wait at once; an image larger than this is read alone."""
 
 BATCH = 64
-"""Views per call of the encoder."""
+"""Views per call of the encoder where one picture is embedded."""
 
 MANY_VIEWS = 256
 """An image with more views than this is read while it is encoded, so that they are never in memory together."""
@@ -30,7 +31,11 @@ MANY_VIEWS = 256
 RUN = 32
 """Neighbours of one file that a thread reads at a time, at most: a flat image is decoded once for all of them."""
 
-WORKERS = 2
+MOST_WORKERS = 32
+"""Threads that read pixels, at most: more of them only wait for Python's lock."""
+
+MOST_WAITING = 8
+"""Batches of items that may wait for their vectors; only unreadable ones come to so many."""
 
 
 @dataclass(frozen=True)
@@ -44,31 +49,41 @@ class Embedded:
 
 @dataclass(frozen=True)
 class _Views:
+    """What a thread read of an item; `has_many` of them are read only when their turn comes."""
+
     item: Item
-    pixels: NDArray[np.uint8] | None  # [n, view_px, view_px, 3]
+    pixels: tuple[NDArray[np.uint8], ...] = ()  # each [view_px, view_px, 3]
     reason: str = ""
-    has_many: bool = False  # more than are read ahead
+    has_many: bool = False
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """An item whose views are on their way through the encoder, or could not all be read."""
+
+    item: Item
+    n_views: int
+    reason: str
 
 
 def embed_items(
-    items: Iterable[Item], path_of: Callable[[Item], Path], encoder: Encoder, workers: int = WORKERS
+    items: Iterable[Item], path_of: Callable[[Item], Path], encoder: Encoder, workers: int | None = None
 ) -> Iterator[Embedded]:
-    """Embed items in their order; one that cannot be read comes back with its reason, and the rest goes on."""
-    waiting: list[_Views] = []
-    n_views = 0
-    with closing(OpenReaders()) as readers:
-        for views in _read_ahead(items, _Source(path_of, encoder, readers), workers):
-            if views.has_many:
-                yield from _embed(waiting, encoder)
-                waiting, n_views = [], 0
-                yield _embed_many(views.item, path_of, encoder)
-                continue
-            waiting.append(views)
-            n_views += 0 if views.pixels is None else len(views.pixels)
-            if n_views >= BATCH or len(waiting) >= 4 * BATCH:
-                yield from _embed(waiting, encoder)
-                waiting, n_views = [], 0
-        yield from _embed(waiting, encoder)
+    """Embed items in their order; one that cannot be read comes back with its reason, and the rest goes on.
+
+    `workers` threads read pixels, by default one for each core.
+    """
+    sent: deque[_Sent] = deque()
+    with closing(OpenReaders()) as readers, Encoding(encoder) as encoding:
+        source = _Source(path_of, encoder, readers)
+        for views in _read_ahead(items, source, workers or min(MOST_WORKERS, n_cores())):
+            sent.append(_send(views, source, encoding))
+            is_full = len(sent) >= MOST_WAITING * encoding.pace.views
+            if is_full:
+                encoding.flush()
+            yield from _finished(sent, encoding, wait=is_full)
+        encoding.flush()
+        yield from _finished(sent, encoding, wait=True)
 
 
 def embed_box(image: Reader, box: Box | None, mpp: float | None, encoder: Encoder) -> NDArray[np.float32]:
@@ -138,23 +153,23 @@ def _runs(items: Iterable[Item], most_pixels: int) -> Iterator[tuple[list[Item],
 def _read_run(run: list[Item], source: _Source) -> list[_Views]:
     if run[0].box is None and PurePosixPath(run[0].path).suffix.lower() in SLIDE_SUFFIXES:
         reason = f"{run[0].path} is a whole slide: cut it into tiles with histoseek prepare slides"
-        return [_Views(item, None, reason=reason) for item in run]
+        return [_Views(item, reason=reason) for item in run]
     try:
         with source.readers.open(source.path_of(run[0])) as image:
             return [_read(item, image, source.encoder) for item in run]
     except (ImageError, InputError) as error:
-        return [_Views(item, None, reason=str(error)) for item in run]
+        return [_Views(item, reason=str(error)) for item in run]
 
 
 def _read(item: Item, image: Reader, encoder: Encoder) -> _Views:
     box = item.box or Box(0, 0, *image.size)
     plan = _plan(box, item.mpp, encoder)
     if len(plan.corners) > MANY_VIEWS:
-        return _Views(item, None, has_many=True)
+        return _Views(item, has_many=True)
     try:
-        return _Views(item, np.stack(list(_views(image, box, plan, encoder))))
+        return _Views(item, tuple(_views(image, box, plan, encoder)))
     except ImageError as error:
-        return _Views(item, None, reason=str(error))
+        return _Views(item, reason=str(error))
 
 
 def _plan(box: Box, mpp: float | None, encoder: Encoder) -> ViewPlan:
@@ -167,26 +182,32 @@ def _views(image: Reader, box: Box, plan: ViewPlan, encoder: Encoder) -> Iterato
     return read_views(image, box, plan, how.view_px, how.interpolation)
 
 
-def _embed_many(item: Item, path_of: Callable[[Item], Path], encoder: Encoder) -> Embedded:
-    """Embed one item of many views, reading a batch of them at a time."""
+def _send(views: _Views, source: _Source, encoding: Encoding) -> _Sent:
+    """Hand an item's views to the encoder; many of them are read here, while those before are encoded."""
+    if not views.has_many:
+        for view in views.pixels:
+            encoding.put(view)
+        return _Sent(views.item, len(views.pixels), views.reason)
+    item, n_views, reason = views.item, 0, ""
     try:
-        with closing(open_pixels(path_of(item))) as image:
-            return Embedded(item, embed_box(image, item.box, item.mpp, encoder))
+        with closing(open_pixels(source.path_of(item))) as image:
+            box = item.box or Box(0, 0, *image.size)
+            for view in _views(image, box, _plan(box, item.mpp, source.encoder), source.encoder):
+                encoding.put(view)
+                n_views += 1
     except (ImageError, InputError) as error:
-        return Embedded(item, None, str(error))
+        reason = str(error)
+    return _Sent(item, n_views, reason)
 
 
-def _embed(waiting: list[_Views], encoder: Encoder) -> Iterator[Embedded]:
-    readable = [views.pixels for views in waiting if views.pixels is not None]
-    rows = _encode(np.concatenate(readable), encoder) if readable else np.zeros((0, 0), dtype=np.float32)
-    at = 0
-    for views in waiting:
-        if views.pixels is None:
-            yield Embedded(views.item, None, views.reason)
-            continue
-        part = rows[at : at + len(views.pixels)]
-        at += len(views.pixels)
-        yield Embedded(views.item, _mean(part))
+def _finished(sent: deque[_Sent], encoding: Encoding, *, wait: bool) -> Iterator[Embedded]:
+    """Items whose vectors are there, in order; `wait` for all that were sent."""
+    while sent:
+        rows = encoding.take(sent[0].n_views, wait=wait)
+        if rows is None:
+            return
+        one = sent.popleft()
+        yield Embedded(one.item, None if one.reason else _mean(rows), one.reason)
 
 
 def _encode(views: Iterable[NDArray[np.uint8]], encoder: Encoder) -> NDArray[np.float32]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -23,6 +24,10 @@ from histoseek.stores import VECTOR, Store
 ROWS_A_COMMIT = 4096
 SECONDS_A_COMMIT = 30.0
 """A batch is committed when it has this many rows or this age: what a kill can cost."""
+
+DIGESTERS = 4
+DIGESTS_AHEAD = 64
+"""Threads that read files for their digests, and how many files ahead: a file may lie on a far disk."""
 
 Progress = Callable[[int, int], None]
 
@@ -72,14 +77,40 @@ def schema_of(items: pa.Schema, dim: int) -> pa.Schema:
 
 
 def with_digests(items: Iterable[Item], path_of: Callable[[Item], Path]) -> Iterator[Item]:
-    """Items with the digest of their file, by which a later change of it is seen; an unreadable file has none."""
+    """Items with the digest of their file, by which a later change of it is seen; an unreadable file has none.
 
-    digest = lru_cache(maxsize=64)(sha256_of)
-    for item in items:
-        if not item.sha256:
-            with suppress(OSError, InputError):  # opening its pixels will say what is wrong with it
-                item = replace(item, sha256=digest(path_of(item)))
-        yield item
+    Files are read ahead by threads, each once for neighbours that lie in it.
+    """
+    waiting: deque[tuple[Item, Future[str] | None]] = deque()
+    pool = ThreadPoolExecutor(DIGESTERS, thread_name_prefix="digests")
+    digest = lru_cache(maxsize=DIGESTS_AHEAD)(lambda path: pool.submit(sha256_of, path))
+    try:
+        for item in items:
+            waiting.append((item, _digest_to_come(item, path_of, digest)))
+            if len(waiting) >= DIGESTS_AHEAD:
+                yield _with_digest(*waiting.popleft())
+        while waiting:
+            yield _with_digest(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _digest_to_come(
+    item: Item, path_of: Callable[[Item], Path], digest: Callable[[Path], Future[str]]
+) -> Future[str] | None:
+    if item.sha256:
+        return None
+    try:
+        return digest(path_of(item))
+    except InputError:  # opening its pixels will say what is wrong with it
+        return None
+
+
+def _with_digest(item: Item, digest: Future[str] | None) -> Item:
+    if digest is not None:
+        with suppress(OSError):  # opening its pixels will say what is wrong with it
+            return replace(item, sha256=digest.result())
+    return item
 
 
 def scales_of(mpp: pa.ChunkedArray, target: float) -> dict[str, int]:

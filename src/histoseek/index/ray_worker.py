@@ -60,7 +60,7 @@ def embed_chunk(rows: pa.Table, work: ChunkWork) -> tuple[pa.Table, ChunkReport]
     path_of = Manifest(rows, root, {}).path_of
     items = with_digests(map(item_of, rows.to_pylist()), path_of)
     embedded, skipped = [], []
-    for one in embed_items(items, path_of, encoder):
+    for one in embed_items(items, path_of, encoder, work.threads):
         if one.vector is None:
             skipped.append(Skipped(one.item.id, one.reason))
         else:
