@@ -53,6 +53,8 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/slides.py
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --editable '.[int8]' --constraint $(CONSTRAINTS)
+	$(BIN)/python benchmarks/side_by_side.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/manifests.py
 	$(BIN)/python benchmarks/evaluation.py
