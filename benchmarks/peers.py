@@ -195,5 +195,5 @@ WAYS = {
     "histoseek index, PyTorch bf16": Way(partial(histoseek_index, name="model", precision="bf16"), ("transformers",)),
     "histoseek index, f32": Way(histoseek_index, ()),
     "histoseek index, bf16": Way(partial(histoseek_index, precision="bf16"), ()),
-    "histoseek index, int8": Way(partial(histoseek_index, name="folder-int8"), ()),
+    "histoseek index, int8": Way(partial(histoseek_index, name="folder-int8"), ("nncf", "onnxruntime")),
 }
