@@ -53,9 +53,11 @@ docs-check: .venv/dev
 # Each line prints one table of docs/benchmarks.md, in the order of that page; the last two are of docs/serve.md and docs/search.md.
 bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --editable '.[int8]' --constraint $(CONSTRAINTS)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/embed.py
 	$(BIN)/python benchmarks/slides.py
+	$(BIN)/python benchmarks/side_by_side.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/metric_libraries.py

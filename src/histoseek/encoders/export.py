@@ -62,10 +62,9 @@ def export_encoder(encoder: Encoder | str | Path, out_dir: str | Path, *, mpp: f
     out_dir = Path(out_dir)
     if mpp is not None and not isinstance(encoder, str | Path):
         raise InputError("mpp is for an encoder given by name; load the encoder itself with mpp instead")
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise InputError(f"{out_dir} exists and is not empty; choose another folder with --out")
+    check_free(out_dir)
     source = _exportable(load_encoder(encoder, mpp=mpp) if isinstance(encoder, str | Path) else encoder)
-    with _folder_whole(out_dir) as draft:
+    with folder_whole(out_dir) as draft:
         _write_folder(source, draft)
         exported = FolderEncoder(draft)
         image_cosine = _least_cosine(source, exported, _views(source.fingerprint.preprocessing.view_px))
@@ -90,8 +89,14 @@ def _exportable(encoder: Encoder) -> TorchEncoder:
     return encoder  # type: ignore[return-value]
 
 
+def check_free(out_dir: Path) -> None:
+    """Refuse a folder that holds something; raises `InputError`."""
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise InputError(f"{out_dir} exists and is not empty; choose another folder with --out")
+
+
 @contextmanager
-def _folder_whole(out_dir: Path) -> Iterator[Path]:
+def folder_whole(out_dir: Path) -> Iterator[Path]:
     """Give a draft folder beside `out_dir`; on a clean exit it takes that name, otherwise it is removed."""
     draft = out_dir.absolute().parent / f".{out_dir.name}.{os.getpid()}"
     try:

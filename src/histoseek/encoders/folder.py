@@ -227,7 +227,8 @@ def _compiled(make: Callable[[], Any], marks: Sequence[str | float], settings: S
     precision = PRECISIONS.get(settings.precision)
     if precision is None:
         raise EncoderError(
-            f"an encoder folder runs in {', '.join(PRECISIONS)}, not {settings.precision}; choose one with --precision"
+            f"an encoder folder runs in {', '.join(PRECISIONS)}, not {settings.precision}; choose one with --precision "
+            "(int8 is a folder of its own, written by `histoseek encoders export --int8`)"
         )
     options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
     if settings.threads is not None:

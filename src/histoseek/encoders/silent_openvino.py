@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -18,14 +18,19 @@ def import_openvino() -> Any:
     loaded when somebody else in this process calls `openvino.convert_model`.
     """
     if "openvino" not in sys.modules:
-        with _hidden(_TELEMETRY), _hidden(_CONVERTER):
+        with telemetry_hidden(), _hidden(_CONVERTER):
             import openvino
         openvino.convert_model = _convert_model
     return sys.modules["openvino"]
 
 
+def telemetry_hidden() -> AbstractContextManager[None]:
+    """Hide the telemetry package of OpenVINO and its tools from what is imported inside."""
+    return _hidden(_TELEMETRY)
+
+
 def _convert_model(*given: Any, **options: Any) -> Any:
-    with _hidden(_TELEMETRY):
+    with telemetry_hidden():
         from openvino.tools.ovc import convert_model
     sys.modules["openvino"].convert_model = convert_model  # type: ignore[attr-defined]
     return convert_model(*given, **options)

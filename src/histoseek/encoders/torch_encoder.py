@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from histoseek.encoders.encoder import EncoderCard, Fingerprint, Settings, no_text_tower, unit_rows
-from histoseek.encoders.pixels import normalised, spans, stacked
+from histoseek.encoders.pixels import spans, stacked
 from histoseek.encoders.words import Words
 from histoseek.errors import EncoderError
 
-BATCH = 32
+BATCH = {"cpu": 32, "cuda": 128}
+"""Views per pass, by the device."""
 
 
 class Headed(torch.nn.Module):  # type: ignore[misc]
@@ -55,15 +56,16 @@ class TorchEncoder:
     """Where its model lies in the hub's format, if it came from one."""
 
     def __init__(self, card: EncoderCard, fingerprint: Fingerprint, towers: Towers, settings: Settings) -> None:
-        self._card, self._fingerprint, self._batch = card, fingerprint, settings.batch or BATCH
+        self._card, self._fingerprint = card, fingerprint
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._batch = settings.batch or BATCH[self._device.type]
         self._dtype = _dtype(fingerprint.precision, self._device)
         if settings.threads is not None:  # PyTorch knows one number of threads for the whole process
             torch.set_num_threads(settings.threads)
         self._towers = towers
         for tower in (towers.image, towers.text):
             if tower is not None:
-                tower.eval().to(self._device)
+                tower.eval().to(self._device, memory_format=torch.channels_last)
 
     @property
     def card(self) -> EncoderCard:
@@ -90,12 +92,8 @@ class TorchEncoder:
 
     def embed_images(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed views `[view_px, view_px, 3]` as unit rows `[N, D]`."""
-        preprocessing = self._fingerprint.preprocessing
-        pixels = stacked(views, preprocessing.view_px)
-        return self._rows(
-            len(pixels),
-            lambda span: self._towers.image(pixel_values=self._tensor(normalised(pixels[span], preprocessing))),
-        )
+        pixels = stacked(views, self._fingerprint.preprocessing.view_px)
+        return self._rows(len(pixels), lambda span: self._towers.image(pixel_values=self._normalised(pixels[span])))
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts as unit rows `[N, D]`; raises `EncoderError` without a text tower."""
@@ -104,21 +102,34 @@ class TorchEncoder:
             raise no_text_tower(self._card)
         tokens = words.tokens(texts)
         return self._rows(
-            len(texts), lambda span: tower(**{name: self._tensor(array[span]) for name, array in tokens.items()})
+            len(texts), lambda span: tower(**{name: self._sent(array[span]) for name, array in tokens.items()})
         )
 
-    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(array).to(self._device)
+    def _normalised(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        """Send pixels `[N, H, W, 3]` as bytes and scale them there: `[N, 3, H, W]`, still channels last in memory."""
+        preprocessing = self._fingerprint.preprocessing
+        mean, std = (
+            torch.tensor(numbers, device=self._device)[:, None, None]
+            for numbers in (preprocessing.mean, preprocessing.std)
+        )
+        return self._sent(pixels).permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
+
+    def _sent(self, array: NDArray[Any]) -> torch.Tensor:
+        """Put an array on the device; a graphics card fetches it from pinned memory while the next is made ready."""
+        tensor = torch.from_numpy(array)
+        if self._device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True)
 
     def _rows(self, n: int, embed: Callable[[slice], torch.Tensor]) -> NDArray[np.float32]:
-        rows = np.zeros((n, self._card.dim), np.float32)
-        # TF32 would round float32 convolutions to 10 bits without being asked.
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            for span in spans(n, self._batch):
-                with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None):
-                    output = embed(span)
-                rows[span] = output.float().cpu().numpy()
-        return unit_rows(rows)
+        if not n:
+            return np.zeros((0, self._card.dim), np.float32)
+        low = torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None)
+        # TF32 would round float32 convolutions to 10 bits without being asked. Nothing waits for the card before the
+        # last batch has been handed to it, and its weights are rounded once for all batches.
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False), low:
+            outputs = [embed(span).float() for span in spans(n, self._batch)]
+            return unit_rows(torch.cat(outputs).cpu().numpy())
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype | None:

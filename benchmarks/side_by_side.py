@@ -1,0 +1,214 @@
+"""Embedding with Histoseek against what people use today: same images, same weights, each way in its own process.
+
+python benchmarks/side_by_side.py            # peers: pip install '.[bench]'; open_clip: pip install '.[openclip]'
+python benchmarks/side_by_side.py --device cuda --only "plain transformers loop" "histoseek index, PyTorch bf16"
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a script and in a process of its own
+
+from benchmarks.peers import WAYS
+from histoseek.errors import HistoseekError
+
+SIZES = {"512 × 512": (512, 1.0), "1774 × 1774": (1774, 0.25)}
+"""Side in pixels, and the share of `--images`. The second has the pixels of 2048 × 1536 but is square, so all ways
+see the same: of an oblong image others take the middle, and Histoseek lays several views."""
+
+PLAIN = "plain transformers loop"
+PACKAGES = ("histoseek", "openvino", "torch", "transformers", "sentence-transformers", "open-clip-torch", "onnxruntime")
+DRAWN = 14
+"""Different drawings; the images are parts of them, moved."""
+
+SPREAD = 2.0
+"""Factor on the random weights: as they are drawn, they map all tissue to nearly one vector."""
+
+
+def main() -> None:
+    asked = _asked()
+    with tempfile.TemporaryDirectory() as folder:
+        place = asked.place or Path(folder)
+        if not (place / "folder").exists():
+            _child("--prepare", place, "--images", asked.images)
+        print(_machine(asked.device), flush=True)
+        for size in SIZES:
+            _table(place, size, asked)
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--place", type=Path, help="an empty folder for images and models; filled, they are used again")
+    return parser.parse_args()
+
+
+def _machine(device: str) -> str:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} not installed")
+    where = f"{platform.machine()}, {os.cpu_count()} cores, device {device}, Python {platform.python_version()}"
+    return f"{where}; {', '.join(found)}; seed 0; ViT-B/32 CLIP of random weights"
+
+
+def _table(place: Path, size: str, asked: argparse.Namespace) -> None:
+    told: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    why: dict[str, str] = {}
+    for _ in range(asked.rounds):
+        for name in [PLAIN, *(name for name in asked.only if name != PLAIN)]:
+            if WAYS[name].missing():
+                why[name] = f"not installed: {', '.join(WAYS[name].missing())}"
+            if name not in why:
+                answer = _child("--measure", name, place, size, asked.device)
+                if "reason" in answer:
+                    why[name] = answer["reason"]
+                else:
+                    told[name].append(answer)
+    plain = statistics.median(one["rate"] for one in told[PLAIN])
+    n = len(list((place / size).glob("*.jpg")))
+    print(f"\n{n} images of {size}, JPEG; {asked.rounds} rounds in turns, medians\n")
+    print("| way | images/s | ratio | CPU s an image | peak MB | cosine, smallest | mean |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for name in WAYS:
+        if name in told:
+            rate, cpu, peak = (statistics.median(one[key] for one in told[name]) for key in ("rate", "cpu", "peak"))
+            cosines = " | ".join(f"{told[name][-1][key]:.6f}" for key in ("least", "mean"))
+            cosines = cosines if WAYS[name].has_same_weights else "other weights | –"
+            print(f"| {name} | {rate:.1f} | {rate / plain:.2f} | {cpu:.3f} | {peak:.0f} | {cosines} |")
+        elif name in why:
+            print(f"| {name} | {why[name]} | – | – | – | – | – |")
+    print(flush=True)
+
+
+def _child(*arguments: object) -> dict[str, Any]:
+    command = [sys.executable, __file__, *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise SystemExit(f"{' '.join(map(str, arguments))} failed:\n{ended.stderr[-2000:]}")
+    answer: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return answer
+
+
+def measure(name: str, place: Path, size: str, device: str) -> dict[str, Any]:
+    """Load a way, let it embed a few images that do not count, and measure it on all of them."""
+    files = sorted((place / size).glob("*.jpg"))
+    try:
+        run = WAYS[name].load(place, device)
+    except HistoseekError as error:  # a precision that this machine has not
+        return {"reason": str(error)}
+    run(files[:16])
+    before, start = _cpu_seconds(), time.perf_counter()
+    rows = run(files)
+    seconds, cpu = time.perf_counter() - start, _cpu_seconds() - before
+    reference = place / f"{size}.npy"
+    if name == PLAIN:  # it comes first
+        np.save(reference, rows)
+    cosines = (np.load(reference) * rows).sum(axis=1) if WAYS[name].has_same_weights else np.zeros(1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "rate": len(files) / seconds,
+        "cpu": cpu / len(files),
+        "peak": peak,
+        "least": float(cosines.min()),
+        "mean": float(cosines.mean()),
+    }
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def prepare(place: Path, n_images: int) -> None:
+    """Draw the images, save the model, and write its encoder folders."""
+    from histoseek.phantom import KINDS, draw, make_patient
+
+    drawn = [draw(KINDS[at % len(KINDS)], 896, 896, 0.5, make_patient(at), at) for at in range(DRAWN)]
+    for name, (side, share) in SIZES.items():
+        (place / name).mkdir()
+        for at in range(max(16, round(n_images * share))):
+            moved = np.roll(drawn[at % DRAWN], (37 * at, 61 * at), (0, 1))
+            times = -(-side // len(moved))
+            picture = np.tile(moved, (times, times, 1))[:side, :side]
+            Image.fromarray(picture).save(place / name / f"{at:05d}.jpg", quality=90)
+    save_clip(place / "model", patch_px=32)
+    import histoseek as hs
+    from histoseek.encoders import export_encoder
+
+    export_encoder(place / "model", place / "folder")
+    if not [name for name in ("nncf", "onnxruntime") if _is_missing(name)]:
+        from histoseek.encoders.int8 import export_int8
+
+        images = sorted((place / next(iter(SIZES))).glob("*.jpg"))
+        export_int8(
+            place / "folder",
+            hs.Manifest.from_items([hs.Item(file.name, file.name) for file in images], images[0].parent),
+            place / "folder-int8",
+        )
+
+
+def _is_missing(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package) is None
+
+
+def save_clip(folder: Path, patch_px: int) -> None:
+    """Save a CLIP of the base size with random weights in the hub's format; its tokenizer knows a few words only."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder.mkdir()
+    words = {word: at for at, word in enumerate(("[PAD]", "[UNK]", "<s>", "</s>", "tissue", "tumour", "normal"))}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", words["<s>"]), ("</s>", words["</s>"])]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"model_max_length": 77, "pad_token": "[PAD]", "eos_token": "</s>", "tokenizer_class": "CLIPTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    transformers.CLIPImageProcessor().save_pretrained(folder)
+    text = {"vocab_size": len(words), "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    config = transformers.CLIPConfig(text_config=text, vision_config={"patch_size": patch_px}, projection_dim=512)
+    torch.manual_seed(0)
+    model = transformers.CLIPModel(config).eval()
+    with torch.no_grad():
+        for weights in model.vision_model.parameters():
+            if weights.dim() > 1:
+                weights.mul_(SPREAD)
+    model.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure"]:
+        print(json.dumps(measure(sys.argv[2], Path(sys.argv[3]), sys.argv[4], sys.argv[5])))
+    elif sys.argv[1:2] == ["--prepare"]:
+        prepare(Path(sys.argv[2]), int(sys.argv[4]))
+        print("{}")
+    else:
+        main()
