@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import (  # the decoders of FORMATS; of one that is not there yet Pillow would import all that it has
+    BmpImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 from histoseek.errors import ImageError, TooManyPixelsError
 from histoseek.imaging.pyramid import RESAMPLING, Interpolation
