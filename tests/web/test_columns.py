@@ -68,11 +68,9 @@ PRIVATE = {
     "PatientName": lambda n: f"Doe {n // 3}",
     "MRN": lambda n: 5_551_000 + n // 3,
     "note": lambda n: "ab"[n % 2],
-    "taken": lambda n: (DAY + timedelta(days=n % 40)).isoformat(),
     "german": lambda n: f"{DAY + timedelta(days=n % 40):%d.%m.%Y}",
     "american": lambda n: f"{DAY + timedelta(days=n % 40):%m/%d/%y}",
     "spelt": lambda n: f"{DAY + timedelta(days=n % 40):%d %b %Y}",
-    "stamped": lambda n: f"{DAY + timedelta(days=n % 40)}T08:{n % 60:02}:11",
     "stain_day": lambda n: int(f"{DAY + timedelta(days=n % 40):%Y%m%d}"),
     "stain_month": lambda n: f"{2000 + n % 20}-0{1 + n % 9}",
 }
@@ -82,6 +80,10 @@ PLAIN = {
     "scannerModel": lambda n: "x",
     "share": lambda n: n / 7,
     "grade": lambda n: n % 4,
+}
+DAYS = {
+    "taken": lambda n: (DAY + timedelta(days=200 * (n % 3))).isoformat(),
+    "stamped": lambda n: f"{DAY + timedelta(days=200 * (n % 3))}T08:30:11",
 }
 
 
@@ -96,8 +98,30 @@ def test_where_nobody_is_known_only_what_tells_of_tissue_is_shown(opened: Opened
     shown = set(columns_of(client))
     assert PLAIN.keys() <= shown and not PRIVATE.keys() & shown
     said = client.get("/api/v1/index").text
-    assert "Doe" not in said and "2023" not in said and "555100" not in said
+    assert "Doe" not in said and "2023-" not in said and "2000-" not in said and "555100" not in said
     assert client.get("/api/v1/index").json()["n_patients"] == 0
+
+
+@pytest.mark.parametrize("name", DAYS)
+@pytest.mark.parametrize("source", ["patient", "image"])
+def test_of_days_that_are_texts_the_year_is_shown(opened: Opened, tmp_path: Path, name: str, source: str) -> None:
+    """As in an archive of `prepare csv`, where all days are texts."""
+    found = [
+        replace(item, group_source=source, extra={"taken": DAYS[name](n)})
+        for n, item in enumerate(write_archive(tmp_path, 12))
+    ]
+    index = Index.build(Manifest.from_items(found, tmp_path), TinyEncoder(), tmp_path / "x.index")
+    client = opened(index)
+    told = columns_of(client)["taken"]
+    assert (told["kind"], told["min"], told["max"], told["values"]) == ("date", "2023", "2024", None)
+    assert years(asked(client, {"column": "taken", "values": ["2024"]})) == ["2024"]
+    assert years(asked(client, {"column": "taken", "max": "2023"})) == ["2023"]
+    day = DAY.isoformat()
+    for one in ({"min": day}, {"values": [day]}, {"values": [DAYS[name](0)]}):
+        assert asked(client, {"column": "taken", **one}).status_code == 422
+    kept = opened(index, keep_names=True)
+    assert years(asked(kept, {"column": "taken", "min": "2023-12-01", "max": "2024-02-01"})) == []
+    assert years(asked(kept, {"column": "taken", "max": "2023-04-01"})) == [DAYS[name](0)]
 
 
 def test_days_and_names_stay_hidden_where_patients_are_known_too(opened: Opened, tmp_path: Path) -> None:

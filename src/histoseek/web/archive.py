@@ -152,19 +152,19 @@ class Archive:
         """Whether there is a map of the archive as it is now."""
         return has_layout(self.now())
 
-    def column_names(self) -> frozenset[str]:
-        """Their names in the version that was last looked at, as whatever finds an item just did."""
+    def kinds(self) -> dict[str, str]:
+        """Shown columns and their kinds, in the version that was last looked at, as whatever finds an item just did."""
         seen = self._seen
-        return seen[1].column_names if seen is not None else self._catalogue(self.now()).column_names
+        return seen[1].kinds if seen is not None else self._catalogue(self.now()).kinds
 
-    def column_names_of(self, index: Index) -> list[str]:
-        """The names of the columns that may be shown of a version, in order."""
-        return [column.name for column in self._catalogue(index).columns]
+    def kinds_of(self, index: Index) -> dict[str, str]:
+        """The columns that may be shown of a version, in order, and their kinds."""
+        return self._catalogue(index).kinds
 
     def hidden_columns(self) -> list[str]:
         """The columns of the archive's own that are not shown now, in order."""
         index = self.now()
-        shown = self.column_names_of(index)
+        shown = self.kinds_of(index)
         return [name for name in own_columns(index.rows.items) if name not in shown]
 
     def rows_of(self, index: Index, opaque: Sequence[str]) -> list[int | None]:

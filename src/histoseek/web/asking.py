@@ -97,7 +97,7 @@ def item_out(archive: Archive, item: Item) -> ItemOut:
     """An item as it goes over the wire: of its columns those that may be shown."""
     box = item.box
     width, height = (box.width, box.height) if box else (item.width, item.height)
-    shown = archive.column_names()
+    kinds = archive.kinds()
     values = {"dataset": item.dataset, "split": item.split, "fold": item.fold, **item.extra}
     return ItemOut(
         id=archive.item_id(item),
@@ -110,7 +110,9 @@ def item_out(archive: Archive, item: Item) -> ItemOut:
         width_um=width * item.mpp if width and item.mpp else None,
         height_um=height * item.mpp if height and item.mpp else None,
         columns={
-            name: shown_value(value, keep_names=archive.keep_names) for name, value in values.items() if name in shown
+            name: shown_value(value, kinds[name], keep_names=archive.keep_names)
+            for name, value in values.items()
+            if name in kinds
         },
     )
 

@@ -68,9 +68,9 @@ class Catalogue:
         return columns_of(self._table, self._showing)
 
     @cached_property
-    def column_names(self) -> frozenset[str]:
-        """Their names."""
-        return frozenset(column.name for column in self.columns)
+    def kinds(self) -> dict[str, str]:
+        """Their names, and what kind of values they hold."""
+        return {column.name: column.kind for column in self.columns}
 
     @cached_property
     def n_patients(self) -> int:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from histoseek.errors import InputError
 from histoseek.items import SCHEMA, Value
 from histoseek.items.filters import text_literal
-from histoseek.web.hiding import says_who
+from histoseek.web.hiding import is_date_column, says_who
 from histoseek.web.problems import CannotAnswer
 from histoseek.web.schemas import ColumnOut, CountedValue, FilterIn, RangeFilter, ValuesFilter
 
@@ -77,10 +77,11 @@ def check_columns(items: pa.Table, asked_for: Sequence[str]) -> None:
             raise InputError(f"--show-column {name}: the archive has no such column of its own; it has: {known}")
 
 
-def shown_value(value: Any, *, keep_names: bool = False) -> Value:
-    """A value as it leaves the server: of a day only the year, and no number that JSON lacks."""
-    if isinstance(value, (date, datetime)):
-        return value.isoformat() if keep_names else str(value.year)
+def shown_value(value: Any, kind: str, *, keep_names: bool = False) -> Value:
+    """A value of a column of a kind as it leaves the server: of a day only the year, and no number that JSON lacks."""
+    if kind == "date" and value is not None:
+        text = value.isoformat() if isinstance(value, (date, datetime)) else str(value)
+        return text if keep_names else text[:4]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, (str, bool, int, float)) else None
@@ -160,9 +161,9 @@ def _described(name: str, column: pa.ChunkedArray, *, keep_names: bool, is_asked
     kind = column.type
     if pa.types.is_boolean(kind):
         return ColumnOut(name=name, kind="bool", values=_counted(column), min=None, max=None)
-    if pa.types.is_temporal(kind):
+    if is_date_column(column) and not is_asked_for:
         ends = pc.min_max(column).as_py()
-        low, high = (shown_value(ends[end], keep_names=keep_names) for end in ("min", "max"))
+        low, high = (shown_value(ends[end], "date", keep_names=keep_names) for end in ("min", "max"))
         return ColumnOut(name=name, kind="date", values=None, min=_end(low), max=_end(high))
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         held = column.filter(pc.is_finite(column)) if pa.types.is_floating(kind) else column.drop_null()

@@ -30,6 +30,7 @@ TISSUE = re.compile(
 are, whether a column tells patients apart cannot be measured: then no others are shown."""
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{1,2}:.*)?")
 _DAY = re.compile(
     r"\s*(?:(?P<y>\d{4})[-./]?(?P<m>\d{2})(?:[-./]?(?P<d>\d{2}))?|(?P<a>\d{1,2})[-./ ](?P<b>\d{1,2}|[A-Za-z]{3,9})"
     r"[-./ ](?P<year>\d{4}|\d{2}))(?:[T ]\d{1,2}:.*)?\s*"
@@ -39,19 +40,31 @@ _DAY = re.compile(
 def says_who(items: pa.Table, name: str) -> bool:
     """Whether a column of the archive's own tells who somebody is, as far as that can be seen.
 
-    By its name; by days written as texts or numbers; by values that belong to one patient each; and where patients are
-    not known, by telling of anything else than tissue. Numbers with fractions, and yes or no, tell nobody.
+    By its name; by days written otherwise than in ISO 8601, of which no year can be told; by values that belong to one
+    patient each; and where patients are not known, by telling of anything else than tissue. Numbers with fractions, and
+    yes or no, tell nobody.
     """
     kind = items.schema.field(name).type
     if pa.types.is_boolean(kind) or (pa.types.is_floating(kind) and not _is_whole(items[name])):
         return False
     words = [word.lower() for word in _WORDS.findall(name)]
-    if any(map(PERSON.fullmatch, words)) or (not pa.types.is_temporal(kind) and _holds_days(items[name])):
+    is_date = is_date_column(items[name])
+    if any(map(PERSON.fullmatch, words)) or (not is_date and _holds_days(items[name])):
         return True
     known = items.select([name, "group"]).filter(is_of_patient(items))
     if known.num_rows < HALF * items.num_rows:
-        return not (pa.types.is_temporal(kind) or any(map(TISSUE.fullmatch, words)))
+        return not (is_date or any(map(TISSUE.fullmatch, words)))
     return _tells_patients_apart(known, name)
+
+
+def is_date_column(column: pa.ChunkedArray) -> bool:
+    """Whether a column holds dates, or texts that are dates in ISO 8601, as tables that are text have them."""
+    if pa.types.is_temporal(column.type):
+        return True
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return False
+    values = pc.unique(column).drop_null()
+    return bool(len(values)) and all(_ISO.fullmatch(one) and _is_day(one) for one in values.to_pylist())
 
 
 def is_of_patient(items: pa.Table) -> pa.ChunkedArray:

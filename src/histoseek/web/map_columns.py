@@ -38,7 +38,7 @@ class NoColumn(Problem):
 
 def colour_names(archive: Archive, index: Index) -> list[str]:
     """What points can be coloured by: the columns that are shown, and slides and patients by their pseudonyms."""
-    return [*map(_told, archive.column_names_of(index)), SLIDE, PATIENT]
+    return [*map(_told, archive.kinds_of(index)), SLIDE, PATIENT]
 
 
 def colour_codes(archive: Archive, index: Index, name: str) -> tuple[list[str], Codes]:
@@ -52,11 +52,12 @@ def colour_codes(archive: Archive, index: Index, name: str) -> tuple[list[str], 
     items = index.rows.items
     if name in _SOURCES:
         return _by_count(_pseudonyms(archive, items, name))
-    own = {_told(column): column for column in archive.column_names_of(index)}
+    kinds = archive.kinds_of(index)
+    own = {_told(column): column for column in kinds}
     if name not in own:
         raise NoColumn("there is no such column to colour by; GET /api/v1/map names those there are")
     column = items[own[name]].combine_chunks()
-    if pa.types.is_temporal(column.type):
+    if kinds[own[name]] == "date":
         column = _texts(column, keep_names=archive.keep_names)
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return _by_size(column)
@@ -71,7 +72,7 @@ def _told(column: str) -> str:
 def _texts(column: pa.Array, *, keep_names: bool) -> pa.Array:
     """Days as they may be shown."""
     coded = pc.dictionary_encode(column)
-    shown = [shown_value(value, keep_names=keep_names) for value in coded.dictionary.to_pylist()]
+    shown = [shown_value(value, "date", keep_names=keep_names) for value in coded.dictionary.to_pylist()]
     return pa.array([None if one is None else str(one) for one in shown], pa.string()).take(coded.indices)
 
 
