@@ -107,7 +107,7 @@ class serving:  # noqa: N801  # reads as `with serving(index) as url`
         self.process.stdout.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, which other tests of the process cannot have
 def browser() -> Iterator[sync_api.Browser]:
     """The system's Chromium, drawing in software."""
     sync_api.expect.set_options(timeout=WAIT_MS)  # the machine may be busy with other tests
