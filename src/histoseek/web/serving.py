@@ -83,7 +83,8 @@ def listen(host: str, port: int | None) -> Listening:
             ]
         except OSError as error:
             raise InputError(f"--host {host} is no address of this machine") from error
-        opened = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sends at once, without waiting for more (TCP_NODELAY), only where the protocol is stated.
+        opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             opened.bind(address)
