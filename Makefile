@@ -50,23 +50,23 @@ lint: .venv/dev
 docs-check: .venv/dev
 	$(BIN)/python scripts/docs_check.py README.md docs/*.md
 
-# Each line prints one table of docs/benchmarks.md, in the order of that page; the last two are of docs/serve.md and docs/search.md.
+# Each line prints tables of docs/benchmarks.md, in the order of that page.
 bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --editable '.[int8]' --constraint $(CONSTRAINTS)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/embed.py
-	$(BIN)/python benchmarks/slides.py
 	$(BIN)/python benchmarks/side_by_side.py
+	$(BIN)/python benchmarks/slides.py
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/near_duplicates.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/metric_libraries.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/manifests.py
 	rm -rf .venv/size && $(PYTHON) -m venv .venv/size && .venv/size/bin/python -m pip install --quiet . --constraint $(CONSTRAINTS)
 	du -sm .venv/size/lib && rm -rf .venv/size
-	$(BIN)/python benchmarks/serve.py
-	$(BIN)/python benchmarks/near_duplicates.py
 
 clean:
 	rm -rf .venv demo real dist build
