@@ -59,5 +59,7 @@ def test_a_session_of_the_page_is_asked_again(tmp_path: Path, capsys: pytest.Cap
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and [row["id"] for row in rows] == [hit.item.id for hit in archive.search(question)]
     assert len((tmp_path / "hits.csv").read_text().splitlines()) == 5
+    code, _, told = run(capsys, *asked, "--text", "gland")
+    assert code == 2 and "brings its own question" in told
     (tmp_path / "s.json").write_text("no session")
     assert run(capsys, *asked)[0] == 2

@@ -62,6 +62,21 @@ def test_a_kept_model_gives_the_same_vectors_and_is_not_compiled_again(home: Pat
     assert len(n_compiled) == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="Windows has other rights")
+def test_what_others_could_have_written_is_not_run(home: Path, n_compiled: list[object]) -> None:
+    load_encoder("mini")
+    assert home.stat().st_mode & 0o777 == 0o700
+    (kept,) = home.iterdir()
+    for place, mode in ((kept, 0o666), (home, 0o777)):
+        place.chmod(mode)
+        n_before = len(n_compiled)
+        load_encoder("mini")
+        assert len(n_compiled) == n_before + 1
+        home.chmod(0o700)
+    load_encoder("mini")  # the kept one was made anew
+    assert len(n_compiled) == 3
+
+
 def test_vectors_are_those_of_an_encoder_without_a_cache(
     home: Path, n_compiled: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,3 +227,16 @@ def test_digests_come_before_all_items_are_seen(items: list[Item], tmp_path: Pat
     with closing(with_digests((items[at % 10] for at in range(10**9)), lambda item: tmp_path / item.path)) as flow:
         assert next(flow).sha256 == sha256_of(tmp_path / "0.png")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("digests")]
+
+
+class Short(Numbered):
+    """Gives one row too few."""
+
+    def embed_images(self, views: Views) -> Rows:
+        return super().embed_images(views)[:-1]
+
+
+def test_an_encoder_that_miscounts_is_told(items: list[Item], tmp_path: Path) -> None:
+    """Else all vectors from there on would belong to other items."""
+    with pytest.raises(EncoderError, match="gave 3 vectors for 4 views"):
+        list(embed_items(items, lambda item: tmp_path / item.path, Short(Pace(1, 4))))

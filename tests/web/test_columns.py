@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -71,6 +72,14 @@ PRIVATE = {
     "german": lambda n: f"{DAY + timedelta(days=n % 40):%d.%m.%Y}",
     "american": lambda n: f"{DAY + timedelta(days=n % 40):%m/%d/%y}",
     "spelt": lambda n: f"{DAY + timedelta(days=n % 40):%d %b %Y}",
+    "month_first": lambda n: f"{DAY + timedelta(days=n % 40):%b %d, %Y}",
+    "unpadded": lambda n: f"2023-{1 + n % 9}-{1 + n % 7}",
+    "basic": lambda n: f"{DAY + timedelta(days=n % 40):%Y%m%dT}083011",
+    "zipcode": lambda n: f"12{n % 2}",
+    "dateofbirth": lambda n: DAY + timedelta(days=n % 40),
+    "dob": lambda n: 45_002.35 + n % 3,
+    "annotator": lambda n: "ab"[n % 2],
+    "batch_note": lambda n: "ab"[n % 2],
     "stain_day": lambda n: int(f"{DAY + timedelta(days=n % 40):%Y%m%d}"),
     "stain_month": lambda n: f"{2000 + n % 20}-0{1 + n % 9}",
 }
@@ -125,13 +134,42 @@ def test_of_days_that_are_texts_the_year_is_shown(opened: Opened, tmp_path: Path
 
 
 def test_days_and_names_stay_hidden_where_patients_are_known_too(opened: Opened, tmp_path: Path) -> None:
-    told = {name: tell for name, tell in PRIVATE.items() if name != "note"}
+    told = {name: tell for name, tell in PRIVATE.items() if name not in ("note", "batch_note")}
     found = [
         replace(item, extra={"site_note": "a", **{name: tell(n) for name, tell in told.items()}})
         for n, item in enumerate(write_archive(tmp_path, 12))
     ]
     client = opened(Index.build(Manifest.from_items(found, tmp_path), TinyEncoder(), tmp_path / "x.index"))
     assert not told.keys() & set(columns_of(client)) and "site_note" in columns_of(client)
+
+
+def test_what_few_items_have_is_held_against_those(opened: Opened, tmp_path: Path) -> None:
+    """Numbers that only the part without known patients has, and those of one patient."""
+    found = [
+        replace(
+            item,
+            group_source="image" if n >= 28 else "patient",
+            extra={"case_no": f"c{n // 4}" if n >= 28 else None, "only": 5_551_000 if n == 3 else None, "stain": "x"},
+        )
+        for n, item in enumerate(write_archive(tmp_path, 12))
+    ]
+    client = opened(Index.build(Manifest.from_items(found, tmp_path), TinyEncoder(), tmp_path / "x.index"))
+    assert not {"case_no", "only"} & set(columns_of(client)) and "stain" in columns_of(client)
+
+
+def test_numbers_that_are_none_are_no_reason_to_fail(opened: Opened, tmp_path: Path) -> None:
+    values = [1.0, math.nan, math.inf, 2.0]
+    found = [
+        replace(item, extra={"grade": values[n % 4], "none": math.nan})
+        for n, item in enumerate(write_archive(tmp_path, 6))
+    ]
+    client = opened(Index.build(Manifest.from_items(found, tmp_path), TinyEncoder(), tmp_path / "x.index"))
+    assert columns_of(client)["grade"]["max"] == 2.0 and "none" not in columns_of(client)
+
+
+def test_a_date_that_is_asked_for_is_still_shown_by_the_year(opened: Opened, hospital: Index) -> None:
+    told = columns_of(opened(hospital, show_columns=("taken",)))["taken"]
+    assert (told["kind"], told["min"]) == ("date", "2023")
 
 
 @pytest.mark.parametrize("text", ["20x", "H&E", "12", "3.5", "1.2.3", "4/5", "2023", "20231345", "G2", "31-12", ""])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -56,6 +57,14 @@ def test_none_is_told_of_several_examples_and_among_chosen_items(client: TestCli
     for weight in (1.0, -0.5):
         assert vote(client, examples=[{"item": one}, {"item": other, "weight": weight}])["reliability"] is None
     assert vote(client, only=[other, id_of(client, "toy/p4_0")])["reliability"] is None
+
+
+def test_of_a_bare_vector_nothing_is_claimed(client: TestClient) -> None:
+    """It may be of words, and of an item whose patient was let in."""
+    app_of(client).state.archive.calibration = WORTH
+    vector = app_of(client).state.archive.index.rows.vectors(np.array([0]))[0].tolist()
+    answer = client.post("/api/v1/search", json={"examples": [{"vector": vector}], "k": 10, "per_slide": None}).json()
+    assert answer["vote"]["reliability"] is None and {hit["closeness"] for hit in answer["hits"]} == {None}
 
 
 def test_a_low_reliability_is_no_reason_to_abstain_where_it_was_not_measured(client: TestClient) -> None:

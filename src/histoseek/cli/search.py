@@ -112,6 +112,8 @@ def search(
             show_wholes(opened, (slide, case), examples, rules | {"geojson": geojson}, (as_json, csv, sheet))
         clock.tell()
         return
+    if session is not None and examples:
+        raise InputError("--session brings its own question; leave out --image, --text, --item and --region")
     Rules(**rules)  # a wrong one is told before anything is embedded
     hits = _found(opened, examples, rules, clock) if session is None else _replayed(opened, session, clock)
     with clock.step("printing and drawing"):

@@ -61,8 +61,10 @@ def _place(core: Any, marks: Sequence[str | float], options: Mapping[str, Any]) 
 
 
 def _kept(core: Any, place: Path, options: Mapping[str, Any]) -> Any | None:
-    """A kept model; None where there is none, or none that is whole."""
+    """A kept model; None where there is none, or none that is whole and this user's own."""
     try:
+        if not all(map(_is_own, (place.parent, place))):
+            return None
         content = place.read_bytes()
     except OSError:
         return None
@@ -78,10 +80,19 @@ def _kept(core: Any, place: Path, options: Mapping[str, Any]) -> Any | None:
     return compiled
 
 
+def _is_own(path: Path) -> bool:
+    """Whether nobody else can write there: what runs in the encoder's place must come from this user."""
+    if not hasattr(os, "getuid"):
+        return True
+    found = path.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
 def _keep(compiled: Any, place: Path) -> None:
     blob: bytes = compiled.export_model().getvalue()
     if len(blob) > MOST_BYTES:
         return
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with written_whole(place, 0o600) as draft, draft.open("wb") as stream:
         stream.write(hashlib.sha256(blob).digest())
         stream.write(blob)

@@ -188,16 +188,24 @@ def _send(views: _Views, source: _Source, encoding: Encoding) -> _Sent:
         for view in views.pixels:
             encoding.put(view)
         return _Sent(views.item, len(views.pixels), views.reason)
-    item, n_views, reason = views.item, 0, ""
+    n_views, failure = 0, ""
+    for read in _read_many(views.item, source):
+        if isinstance(read, str):
+            failure = read
+        else:
+            encoding.put(read)
+            n_views += 1
+    return _Sent(views.item, n_views, failure)
+
+
+def _read_many(item: Item, source: _Source) -> Iterator[NDArray[np.uint8] | str]:
+    """The views of an item, and at the end the reason why there are no more, if they are not all."""
     try:
         with closing(open_pixels(source.path_of(item))) as image:
             box = item.box or Box(0, 0, *image.size)
-            for view in _views(image, box, _plan(box, item.mpp, source.encoder), source.encoder):
-                encoding.put(view)
-                n_views += 1
+            yield from _views(image, box, _plan(box, item.mpp, source.encoder), source.encoder)
     except (ImageError, InputError) as error:
-        reason = str(error)
-    return _Sent(item, n_views, reason)
+        yield str(error)
 
 
 def _finished(sent: deque[_Sent], encoding: Encoding, *, wait: bool) -> Iterator[Embedded]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoseek.encoders.encoder import Encoder, Pace, Paced
+from histoseek.errors import EncoderError
 
 
 class Encoding:
@@ -24,7 +25,7 @@ class Encoding:
         self._encoder = encoder
         self._pool = ThreadPoolExecutor(self.pace.calls, thread_name_prefix="encoder")
         self._batch: list[NDArray[np.uint8]] = []
-        self._calls: deque[Future[NDArray[np.float32]]] = deque()
+        self._calls: deque[tuple[Future[NDArray[np.float32]], int]] = deque()
         self._rows: deque[NDArray[np.float32]] = deque()
         self._n_rows = 0
 
@@ -48,7 +49,7 @@ class Encoding:
             return
         while len(self._calls) > self.pace.calls:
             self._collect()
-        self._calls.append(self._pool.submit(self._encoder.embed_images, self._batch))
+        self._calls.append((self._pool.submit(self._encoder.embed_images, self._batch), len(self._batch)))
         self._batch = []
 
     def take(self, n: int, *, wait: bool) -> NDArray[np.float32] | None:
@@ -56,7 +57,7 @@ class Encoding:
 
         Raises what the encoder raised on them. Rows that are waited for must have been flushed.
         """
-        while self._n_rows < n and self._calls and (wait or self._calls[0].done()):
+        while self._n_rows < n and self._calls and (wait or self._calls[0][0].done()):
             self._collect()
         if self._n_rows < n:
             return None
@@ -72,6 +73,12 @@ class Encoding:
         return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
     def _collect(self) -> None:
-        rows = self._calls.popleft().result()
+        call, n_views = self._calls.popleft()
+        rows = call.result()
+        if len(rows) != n_views:  # else all vectors from here on would go to other items
+            name = self._encoder.card.name
+            raise EncoderError(
+                f"the encoder {name!r} gave {len(rows)} vectors for {n_views} views; mend its embed_images"
+            )
         self._rows.append(rows)
         self._n_rows += len(rows)

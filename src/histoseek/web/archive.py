@@ -29,7 +29,7 @@ from histoseek.web.catalogue import Catalogue
 from histoseek.web.columns import Showing, check_columns, own_columns, where_of
 from histoseek.web.problems import CannotAnswer, UnknownId, problem_of
 from histoseek.web.pseudonyms import Pseudonyms, is_patient_known
-from histoseek.web.regions import canvas_of, region_of
+from histoseek.web.regions import canvas_of, region_of, side_of
 from histoseek.web.schemas import (
     ColumnOut,
     ExampleIn,
@@ -70,7 +70,8 @@ class Answer:
     """Hits with the unit vector `[D]` that found them, in `index`, the version of the archive that was searched.
 
     `is_comparable` says whether their scores are on the scale of one picture with another: those of words are not, nor
-    are those of examples that push away. `file` is the digest of the upload among them.
+    are those of examples that push away, nor is that known of bare vectors. `file` is the digest of the upload among
+    them.
     """
 
     asked: SearchIn
@@ -151,11 +152,6 @@ class Archive:
     def has_map(self) -> bool:
         """Whether there is a map of the archive as it is now."""
         return has_layout(self.now())
-
-    def kinds(self) -> dict[str, str]:
-        """Shown columns and their kinds, in the version that was last looked at, as whatever finds an item just did."""
-        seen = self._seen
-        return seen[1].kinds if seen is not None else self._catalogue(self.now()).kinds
 
     def kinds_of(self, index: Index) -> dict[str, str]:
         """The columns that may be shown of a version, in order, and their kinds."""
@@ -303,7 +299,8 @@ class Archive:
             raise problem_of(error) from error
         self._note(index, asked, vector)
         note_asked(k=asked.k, shown=[self.item_id(hit.item) for hit in hits])
-        is_comparable = all(one.kind != "text" and one.weight > 0 for one in examples)
+        is_known = any(one.kind != "vector" for one in examples) or any(sent)  # a bare vector may be of words
+        is_comparable = is_known and all(one.kind != "text" and one.weight > 0 for one in examples)
         return Answer(asked, replace(hits, query={}), vector, index, is_comparable, digest)
 
     def _note(self, index: Index, asked: SearchIn, vector: NDArray[np.float32]) -> None:
@@ -347,7 +344,7 @@ class Archive:
             canvas = replace(canvas, mpp=slide.mpp)
         region, area = region_of(asked, slide.path, canvas)
         view = self.index.about.fingerprint.preprocessing
-        side = view.view_px * (view.mpp / canvas.mpp if view.mpp and canvas.mpp else 1.0)
+        side = side_of(view, canvas.mpp)
         if area > A_QUESTION * side * side:
             raise CannotAnswer("the region is too large for one question; draw a smaller one")
         return region, canvas.mpp

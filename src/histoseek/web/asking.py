@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path
 
 from histoseek.errors import HistoseekError
 from histoseek.imaging.quality import why_blank
-from histoseek.index import Hit, picture_of_region
+from histoseek.index import Hit, Index, picture_of_region
 from histoseek.items import Item
 from histoseek.web.archive import Answer, Archive, digest_of
 from histoseek.web.bodies import QuestionBody, json_body
@@ -61,7 +61,8 @@ def router(archive: Archive) -> APIRouter:
     @routes.get("/items/{item_id}")
     def item(item_id: Annotated[str, Path(pattern=ID)]) -> ItemOut:
         """One item."""
-        return item_out(archive, archive.item(item_id))
+        index = archive.now()
+        return item_out(archive, archive.item(item_id, index), index)
 
     return routes
 
@@ -69,7 +70,8 @@ def router(archive: Archive) -> APIRouter:
 def answer_out(archive: Archive, answer: Answer, since: float, warnings: Sequence[str] = ()) -> SearchOut:
     """An answer as it goes over the wire; `since` is when its work began."""
     calibration = archive.calibration if answer.is_comparable else None
-    hits = [hit_out(archive, hit, calibration.word(hit.score) if calibration else None) for hit in answer.hits]
+    words = [calibration.word(hit.score) if calibration else None for hit in answer.hits]
+    hits = [hit_out(archive, hit, answer.index, word) for hit, word in zip(answer.hits, words, strict=True)]
     weak = [hit.rank for hit in hits if hit.closeness == "weak"]
     told = list(warnings)
     if not hits:
@@ -88,16 +90,16 @@ def answer_out(archive: Archive, answer: Answer, since: float, warnings: Sequenc
     )
 
 
-def hit_out(archive: Archive, hit: Hit, closeness: Any = None) -> HitOut:
+def hit_out(archive: Archive, hit: Hit, index: Index, closeness: Any = None) -> HitOut:
     """A hit as it goes over the wire."""
-    return HitOut(rank=hit.rank, score=hit.score, closeness=closeness, **vars(item_out(archive, hit.item)))
+    return HitOut(rank=hit.rank, score=hit.score, closeness=closeness, **vars(item_out(archive, hit.item, index)))
 
 
-def item_out(archive: Archive, item: Item) -> ItemOut:
-    """An item as it goes over the wire: of its columns those that may be shown."""
+def item_out(archive: Archive, item: Item, index: Index) -> ItemOut:
+    """An item of a version as it goes over the wire: of its columns those that may be shown."""
     box = item.box
     width, height = (box.width, box.height) if box else (item.width, item.height)
-    kinds = archive.kinds()
+    kinds = archive.kinds_of(index)
     values = {"dataset": item.dataset, "split": item.split, "fold": item.fold, **item.extra}
     return ItemOut(
         id=archive.item_id(item),

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from histoseek.web.problems import CannotAnswer
+from histoseek.web.regions import canvas_of, side_of
 from histoseek.web.schemas import PolygonIn, RegionExample, SearchIn, TextExample
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ class Budget:
 
 
 def cost_of(archive: Archive, asked: SearchIn, index: Index) -> int:
-    """Views that the encoder takes of a question in a version, the same example counted once; raises `UnknownId`."""
+    """Views that the encoder takes of a question in a version, the same example counted once; raises `Problem`."""
     words = {one.text for one in asked.examples if isinstance(one, TextExample)}
     regions = {one.region.model_dump_json(): one.region for one in asked.examples if isinstance(one, RegionExample)}
-    scales = {slide: archive.slide(slide, index).mpp for slide in {region.slide for region in regions.values()}}
+    scales = {slide: _scale_of(archive, slide, index) for slide in {region.slide for region in regions.values()}}
     view = archive.index.about.fingerprint.preprocessing
     total = len(words)
     for region in regions.values():
@@ -50,8 +51,12 @@ def cost_of(archive: Archive, asked: SearchIn, index: Index) -> int:
             sides = [max(places) - min(places) for places in zip(*region.polygon, strict=True)]
         else:
             sides = [region.width, region.height]
-        mpp = scales[region.slide]
-        side = view.view_px * (max(1.0, view.mpp / mpp) if view.mpp and mpp else 1.0)
+        side = side_of(view, scales[region.slide])
         total += math.prod(max(1, math.ceil(length / side)) for length in sides)
         total += OPENING if len(regions) > 1 else 0
     return total
+
+
+def _scale_of(archive: Archive, opaque: str, index: Index) -> float | None:
+    slide = archive.slide(opaque, index)
+    return slide.mpp if slide.mpp is not None else canvas_of(archive.readers, slide.path).mpp

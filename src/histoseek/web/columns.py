@@ -161,7 +161,7 @@ def _described(name: str, column: pa.ChunkedArray, *, keep_names: bool, is_asked
     kind = column.type
     if pa.types.is_boolean(kind):
         return ColumnOut(name=name, kind="bool", values=_counted(column), min=None, max=None)
-    if is_date_column(column) and not is_asked_for:
+    if is_date_column(column):
         ends = pc.min_max(column).as_py()
         low, high = (shown_value(ends[end], "date", keep_names=keep_names) for end in ("min", "max"))
         return ColumnOut(name=name, kind="date", values=None, min=_end(low), max=_end(high))

@@ -85,7 +85,7 @@ def exported(archive: Archive, asked: Question, what: Format) -> bytes:
     answer = archive.answer(asked)
     note_asked(format=what)
     makers: dict[str, Callable[[], bytes]] = {
-        "csv": lambda: csv_text(rows_of(archive, answer.hits), list(_COLUMNS)).encode(),
+        "csv": lambda: csv_text(rows_of(archive, answer), list(_COLUMNS)).encode(),
         "parquet": lambda: parquet_of(archive, answer),
         "geojson": lambda: geojson_of(archive, answer.hits),
         "sheet": lambda: sheet_of(archive, answer),
@@ -94,14 +94,14 @@ def exported(archive: Archive, asked: Question, what: Format) -> bytes:
     return makers[what]()
 
 
-def rows_of(archive: Archive, hits: Hits) -> list[dict[str, Any]]:
+def rows_of(archive: Archive, answer: Answer) -> list[dict[str, Any]]:
     """One plain row a hit, with the columns that may be shown; one that is called like ours says that it is another."""
-    return [_row(archive, hit) for hit in hits]
+    return [_row(archive, hit, answer.index) for hit in answer.hits]
 
 
 def parquet_of(archive: Archive, answer: Answer) -> bytes:
     """The rows as Parquet; its metadata say which query and which version of the archive they come from."""
-    rows = rows_of(archive, answer.hits)
+    rows = rows_of(archive, answer)
     others = list(dict.fromkeys(name for row in rows for name in row if name not in _COLUMNS))
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in _COLUMNS.items()}
     for name in others:
@@ -148,8 +148,8 @@ def sheet_of(archive: Archive, answer: Answer) -> bytes:
     return stream.getvalue()
 
 
-def _row(archive: Archive, hit: Hit) -> dict[str, Any]:
-    shown = hit_out(archive, hit)
+def _row(archive: Archive, hit: Hit, index: Index) -> dict[str, Any]:
+    shown = hit_out(archive, hit, index)
     box, slide = shown.box, shown.slide
     values = {
         "rank": shown.rank,

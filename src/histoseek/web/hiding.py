@@ -15,11 +15,16 @@ MOST_ALONE, HALF = 0.8, 0.5
 when it has more values than half of the patients."""
 
 PERSON = re.compile(
-    r"patients?|person|subject|name|surname|forename|firstname|lastname|fullname|initials|mrn|nhs|ssn|pid|dob|"
-    r"birth|birthday|birthdate|accession|record|insurance|address|street|zip|postcode|phone|email|doctor|"
-    r"physician|pathologist|vorname|nachname|geburt|geburtsdatum|fallnummer|nom|prenom|nombre|apellido"
+    r"patient|surname|forename|firstname|lastname|fullname|vorname|nachname|birth|geburt|zipcode|postcode|address|"
+    r"doctor|physician|pathologist|radiologist|surgeon|clinician|accession|insurance|fallnummer"
 )
-"""Words in the name of a column that holds who somebody is, or who looked at it."""
+"""What the name of a column that holds who somebody is, or who looked at it, has somewhere in it."""
+
+PERSON_WORDS = re.compile(
+    r"person|subject|names?|initials|mrn|nhs|ssn|pid|dob|record|street|zip|phone|email|nom|prenom|nombre|apellido|"
+    r"annotator|rater|observer|reader|reviewer|consultant|technician|operator|signed|author|user"
+)
+"""Words of the same meaning that other words hold too."""
 
 TISSUE = re.compile(
     r"organ|site|tissue|stain|staining|marker|scale|magnification|objective|mpp|scanner|cent(?:re|er)|dataset|"
@@ -29,12 +34,21 @@ TISSUE = re.compile(
 """Words in the names of columns that tell of tissue and how it was photographed. Where nobody knows whose the pictures
 are, whether a column tells patients apart cannot be measured: then no others are shown."""
 
+REMARK = re.compile(r"files?|paths?|notes?|comments?|remarks?|id|ids|no|number|key")
+"""Words that make something else of them: the number of a batch, a note on a stain."""
+
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{1,2}:.*)?")
-_DAY = re.compile(
-    r"\s*(?:(?P<y>\d{4})[-./]?(?P<m>\d{2})(?:[-./]?(?P<d>\d{2}))?|(?P<a>\d{1,2})[-./ ](?P<b>\d{1,2}|[A-Za-z]{3,9})"
-    r"[-./ ](?P<year>\d{4}|\d{2}))(?:[T ]\d{1,2}:.*)?\s*"
-)
+_TIME = r"(?:[T ]?\d{1,2}:?\d{2}.*|Z|[+-]\d{2}:?\d{2})?"
+_MONTH = r"(?P<m>\d{1,2}|[^\W\d_]{3,9}\.?)"
+_DAYS = [
+    re.compile(rf"(?P<y>\d{{4}})(?P<s>[-./ ])(?P<m>\d{{1,2}})(?:(?P=s)(?P<d>\d{{1,2}}){_TIME})?"),
+    re.compile(rf"(?P<y>\d{{4}})(?P<m>\d{{2}})(?:(?P<d>\d{{2}}){_TIME})?"),
+    re.compile(rf"(?P<d>\d{{1,2}})[-./ ]+{_MONTH}[-./ ]+(?P<y>\d{{4}}|\d{{2}}){_TIME}"),
+    re.compile(r"(?P<m>[^\W\d_]{3,9}\.?) (?P<d>\d{1,2}),? (?P<y>\d{4})"),
+    re.compile(r"(?P<m>\d{1,2})[-./](?P<y>\d{4})"),
+]
+"""Ways to write a day, or a month of a year."""
 
 
 def says_who(items: pa.Table, name: str) -> bool:
@@ -45,16 +59,23 @@ def says_who(items: pa.Table, name: str) -> bool:
     yes or no, tell nobody.
     """
     kind = items.schema.field(name).type
-    if pa.types.is_boolean(kind) or (pa.types.is_floating(kind) and not _is_whole(items[name])):
+    if pa.types.is_boolean(kind):
         return False
     words = [word.lower() for word in _WORDS.findall(name)]
-    is_date = is_date_column(items[name])
-    if any(map(PERSON.fullmatch, words)) or (not is_date and _holds_days(items[name])):
+    if PERSON.search(name.lower()) or any(map(PERSON_WORDS.fullmatch, words)):
         return True
-    known = items.select([name, "group"]).filter(is_of_patient(items))
-    if known.num_rows < HALF * items.num_rows:
-        return not (is_date or any(map(TISSUE.fullmatch, words)))
-    return _tells_patients_apart(known, name)
+    if pa.types.is_floating(kind) and not _is_whole(items[name]):
+        return False
+    is_date = is_date_column(items[name])
+    if not is_date and _holds_days(items[name]):
+        return True
+    filled = items.select([name, "group", "group_source"]).filter(pc.is_valid(items[name]))
+    known = filled.filter(is_of_patient(filled))
+    if known.num_rows < HALF * filled.num_rows:
+        is_of_tissue = any(map(TISSUE.fullmatch, words)) and not any(map(REMARK.fullmatch, words))
+        return not (is_date or is_of_tissue)
+    n_patients = pc.count_distinct(items["group"].filter(is_of_patient(items))).as_py()
+    return n_patients > 1 and _tells_patients_apart(known, name)
 
 
 def is_date_column(column: pa.ChunkedArray) -> bool:
@@ -72,12 +93,11 @@ def is_of_patient(items: pa.Table) -> pa.ChunkedArray:
     return pc.invert(pc.is_in(items["group_source"].fill_null(""), value_set=pa.array(NOBODY)))
 
 
-def _tells_patients_apart(items: pa.Table, name: str) -> bool:
-    known = items.filter(pc.is_valid(items[name]))
+def _tells_patients_apart(known: pa.Table, name: str) -> bool:
     patients = known.group_by([name, "group"]).aggregate([]).group_by(name).aggregate([("group", "count")])
     n_values, n_groups = patients.num_rows, pc.count_distinct(known["group"]).as_py()
     n_alone = pc.sum(pc.equal(patients["group_count"], 1)).as_py() or 0
-    return bool(n_alone >= MOST_ALONE * n_values and n_values > HALF * n_groups and n_groups > 1)
+    return bool(n_alone >= MOST_ALONE * n_values and n_values > HALF * n_groups)
 
 
 def _is_whole(column: pa.ChunkedArray) -> bool:
@@ -88,22 +108,24 @@ def _is_whole(column: pa.ChunkedArray) -> bool:
 
 def _holds_days(column: pa.ChunkedArray) -> bool:
     """Whether half of the different values are days, or months of a year, written as texts or as numbers."""
+    if pa.types.is_floating(column.type):
+        column = column.filter(pc.is_finite(column).fill_null(False)).cast(pa.int64(), safe=False)
     values = pc.unique(column).drop_null().to_pylist()
-    n_days = sum(_is_day(str(int(one)) if isinstance(one, float) else str(one)) for one in values)
-    return bool(values) and n_days >= HALF * len(values)
+    return bool(values) and sum(_is_day(str(one)) for one in values) >= HALF * len(values)
 
 
 def _is_day(text: str) -> bool:
-    found = _DAY.fullmatch(text)
-    if found is None:
-        return False
-    if found["y"] is not None:
-        return _exists(int(found["y"]), int(found["m"]), int(found["d"] or 1))
-    first, second = int(found["a"]), found["b"]
-    if second.isalpha():
-        return 1 <= first <= 31
-    year = int(found["year"]) + (1900 if len(found["year"]) == 2 else 0)
-    return _exists(year, int(second), first) or _exists(year, first, int(second))
+    """Whether a text is a day, or a month of a year, however it is written."""
+    for form in _DAYS:
+        found = form.fullmatch(text.strip())
+        if found is not None:
+            told = found.groupdict()
+            year = int(told["y"]) + (1900 if len(told["y"]) == 2 else 0)
+            month, day = told["m"], int(told.get("d") or 1)
+            if not month.isdecimal():  # spelt
+                return 1 <= day <= 31
+            return _exists(year, int(month), day) or _exists(year, day, int(month))
+    return False
 
 
 def _exists(year: int, month: int, day: int) -> bool:

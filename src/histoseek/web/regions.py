@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from histoseek.encoders import Preprocessing
 from histoseek.errors import HistoseekError, needs_extra
 from histoseek.imaging import OpenReaders
 from histoseek.index import Region
@@ -33,6 +34,11 @@ def canvas_of(readers: OpenReaders, path: Path) -> Canvas:
         raise NotNow(
             "this slide cannot be read now: its file is gone or damaged; ask whoever runs the server"
         ) from error
+
+
+def side_of(view: Preprocessing, mpp: float | None) -> float:
+    """Level-0 pixels that one view of the encoder takes of a slide of a scale; none is ever enlarged."""
+    return view.view_px * (max(1.0, view.mpp / mpp) if view.mpp and mpp else 1.0)
 
 
 def region_of(asked: RectangleIn | PolygonIn, path: Path, canvas: Canvas) -> tuple[Region, float]:

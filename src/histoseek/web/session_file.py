@@ -33,9 +33,11 @@ def replay_session(index: Index, path: Path) -> Hits:
         FingerprintError: its vectors were made by another encoder.
     """
     from histoseek.web.archive import Archive
+    from histoseek.web.columns import own_columns
     from histoseek.web.pseudonyms import secret_of
 
-    archive = Archive(index, secret_of(index), keep_names=True)  # whoever has the archive may filter by all of it
+    own = own_columns(index.rows.items)  # whoever has the archive may filter by all of it
+    archive = Archive(index, secret_of(index), keep_names=True, show_columns=own)
     return archive.search(read_session(path, index))
 
 
