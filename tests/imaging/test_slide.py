@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -259,3 +260,16 @@ def test_flat_images_stay_open_within_a_limit_and_replaced_files_do_not(tmp_path
     with readers.open(tmp_path / "large.png"):
         assert tmp_path / "large.png" not in readers._kept
     readers.close()
+
+
+def test_readers_that_are_forgotten_leave_no_file_open(tmp_path: Path) -> None:
+    place = write_slide(tmp_path / "a.tif", plain(300, 200, COLOURS[0]), 0.5, (4,))
+    readers = OpenReaders()
+    with readers.open(place) as reader:
+        assert reader.size == (300, 200)
+    closed = []
+    reader.close = lambda: closed.append(place)  # type: ignore[method-assign]
+    readers.me = readers  # type: ignore[attr-defined]  # as in an application, which only the collector takes away
+    del readers, reader
+    gc.collect()
+    assert closed == [place]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -179,6 +180,7 @@ class OpenReaders:
         self._kept_open, self._flat_pixels = kept_open, flat_pixels
         self._lock = threading.Lock()
         self._kept: OrderedDict[Path, _Kept] = OrderedDict()
+        weakref.finalize(self, _close_all, self._kept)  # whoever forgets these leaves no file open
 
     @contextmanager
     def open(self, path: Path) -> Iterator[Reader]:
@@ -207,9 +209,7 @@ class OpenReaders:
     def close(self) -> None:
         """Close what is open."""
         with self._lock:
-            for kept in self._kept.values():
-                kept.reader.close()
-            self._kept.clear()
+            _close_all(self._kept)
 
     def _taken(self, path: Path, mark: tuple[int, int]) -> _Kept | None:
         with self._lock:
@@ -256,3 +256,9 @@ def _mark_of(path: Path) -> tuple[int, int]:
     except OSError:  # the reader says what is wrong
         return (0, 0)
     return stat.st_mtime_ns, stat.st_size
+
+
+def _close_all(kept: OrderedDict[Path, _Kept]) -> None:
+    for one in kept.values():
+        one.reader.close()
+    kept.clear()

@@ -168,6 +168,7 @@ def _life(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[None]
             yield
         finally:
             parts.decoder.close()
+            parts.archive.readers.close()
             parts.log.close()
 
     return life
