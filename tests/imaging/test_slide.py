@@ -267,9 +267,14 @@ def test_readers_that_are_forgotten_leave_no_file_open(tmp_path: Path) -> None:
     readers = OpenReaders()
     with readers.open(place) as reader:
         assert reader.size == (300, 200)
-    closed = []
-    reader.close = lambda: closed.append(place)  # type: ignore[method-assign]
+    closed, close = [], reader.close
+
+    def noted() -> None:
+        closed.append(place)
+        close()
+
+    reader.close = noted  # type: ignore[method-assign]
     readers.me = readers  # type: ignore[attr-defined]  # as in an application, which only the collector takes away
-    del readers, reader
+    del readers
     gc.collect()
     assert closed == [place]

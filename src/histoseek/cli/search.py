@@ -112,10 +112,8 @@ def search(
             show_wholes(opened, (slide, case), examples, rules | {"geojson": geojson}, (as_json, csv, sheet))
         clock.tell()
         return
-    if session is not None and examples:
-        raise InputError("--session brings its own question; leave out --image, --text, --item and --region")
     Rules(**rules)  # a wrong one is told before anything is embedded
-    hits = _found(opened, examples, rules, clock) if session is None else _replayed(opened, session, clock)
+    hits = _found(opened, examples, rules, clock) if session is None else _replayed(opened, session, examples, clock)
     with clock.step("printing and drawing"):
         _show(hits, examples, as_json)
         _write(hits, csv, geojson)
@@ -141,7 +139,9 @@ def _found(index: Index, examples: list[Any], rules: dict[str, Any], clock: Cloc
         return index.answer(vector, examples, **cast("RuleOptions", rules))
 
 
-def _replayed(index: Index, session: Path, clock: Clock) -> Hits:
+def _replayed(index: Index, session: Path, examples: list[Any], clock: Clock) -> Hits:
+    if examples:
+        raise InputError("--session brings its own question; leave out --image, --text, --item and --region")
     from histoseek.errors import needs_extra
 
     with needs_extra("web"):
