@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,8 +158,3 @@ def _pool(train: Manifest, val: Manifest, config: TrainConfig) -> Manifest:
             "items occurs in a second group; label more patients, or name another --label"
         )
     return pool
-
-
-def class_counts(data: TrainingData) -> Counter[str]:
-    """Training items of each class."""
-    return Counter(data.classes[code] for code in data.labels if code >= 0)

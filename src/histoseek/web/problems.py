@@ -67,12 +67,6 @@ class Forbidden(Problem):
     status = 403
 
 
-class TooSlow(Problem):
-    """The request took too long to arrive."""
-
-    status = 408
-
-
 class NotNow(Problem):
     """A file of the archive cannot be read now."""
 
