@@ -56,6 +56,15 @@ def test_axe_finds_nothing_wrong(open_page: Opener, violations: Violations, shoo
         assert violations(page) == [], name
 
 
+def test_a_key_that_is_pressed_while_the_page_opens_counts(page: Page) -> None:
+    page.add_init_script(
+        "addEventListener('DOMContentLoaded', () =>"
+        " document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '/', bubbles: true})))"
+    )
+    page.reload()
+    expect(page.get_by_label("What should it show?")).to_be_visible()
+
+
 def test_one_card_has_the_tab_stop_and_arrows_move_it(open_page: Opener) -> None:
     page = open_page(WORDS)
     expect(page.locator(".hit-open").first).to_be_visible()

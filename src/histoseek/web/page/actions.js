@@ -309,7 +309,6 @@ export function followAddress() {
     return search('hits');
   };
   window.addEventListener('popstate', go);
-  return () => window.removeEventListener('popstate', go);
 }
 
 /** The slides; a server that is not ready yet is asked once more. */

@@ -91,5 +91,4 @@ export function onGridKey(event) {
 
 export function listenToKeys() {
   document.addEventListener('keydown', onKey);
-  return () => document.removeEventListener('keydown', onKey);
 }

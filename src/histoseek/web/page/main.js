@@ -5,7 +5,7 @@ import { AskPanel } from './ask_panel.js';
 import { DropAnywhere } from './ask_picture.js';
 import { Compare } from './compare.js';
 import { Context } from './context.js';
-import { html, render, useEffect } from './drawing.js';
+import { html, render } from './drawing.js';
 import { Header } from './header.js';
 import { Help } from './help.js';
 import { Failure, Hits } from './hits.js';
@@ -59,8 +59,6 @@ function Page() {
   const dialog = useStore((state) => state.dialog);
   const compare = useStore((state) => state.compare);
   const hasContext = useStore((state) => state.context !== null);
-  useEffect(listenToKeys, []);
-  useEffect(followAddress, []);
   if (isLocked) return html`<${Login} />`;
   const Open = compare ? Compare : DIALOGS[dialog];
   return html`<a class="skip" href="#found" onClick=${skip}>To what was found</a><${Header} />
@@ -80,5 +78,8 @@ function skip(event) {
   document.getElementById('found')?.focus();
 }
 
+// Before the first drawing: a key pressed while the archive opens is not lost.
+listenToKeys();
+followAddress();
 render(html`<${Page} />`, document.getElementById('page'));
 start();
