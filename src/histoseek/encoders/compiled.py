@@ -65,11 +65,10 @@ def _kept(core: Any, place: Path, options: Mapping[str, Any]) -> Any | None:
     try:
         if not all(map(_is_own, (place.parent, place))):
             return None
-        content = place.read_bytes()
+        blob = _whole(place)
     except OSError:
         return None
-    blob = content[_DIGEST:]
-    if hashlib.sha256(blob).digest() != content[:_DIGEST]:
+    if blob is None:
         return None
     try:
         compiled = core.import_model(blob, "CPU", dict(options))
@@ -78,6 +77,20 @@ def _kept(core: Any, place: Path, options: Mapping[str, Any]) -> Any | None:
     with suppress(OSError):
         os.utime(place)
     return compiled
+
+
+def _whole(place: Path) -> Any | None:
+    """The bytes of a kept model; None where they are not what was written.
+
+    They are read into OpenVINO's own memory, which the model uses as it is and keeps as long as it lives.
+    """
+    openvino = import_openvino()
+    with place.open("rb") as stream:
+        digest = stream.read(_DIGEST)
+        length = os.fstat(stream.fileno()).st_size - len(digest)
+        blob = openvino.Tensor(openvino.Type.u8, openvino.Shape([length]))
+        stream.readinto(blob.data)
+    return blob if length and hashlib.sha256(blob.data).digest() == digest else None
 
 
 def _is_own(path: Path) -> bool:
@@ -89,7 +102,7 @@ def _is_own(path: Path) -> bool:
 
 
 def _keep(compiled: Any, place: Path) -> None:
-    blob: bytes = compiled.export_model().getvalue()
+    blob = compiled.export_model().getbuffer()
     if len(blob) > MOST_BYTES:
         return
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ from histoseek.encoders.pixels import spans, stacked
 from histoseek.encoders.silent_openvino import import_openvino
 from histoseek.encoders.words import Words
 from histoseek.errors import DamagedError, EncoderError
+from histoseek.items import sha256_of
 
 BATCH = 8
 """Rows per request; measured fastest on 2 cores for ViT-B/32 and within 5 % for ResNet-50."""
@@ -65,9 +66,9 @@ class FolderEncoder:
             preprocessing=preprocessing,
             precision=settings.precision,
         )
-        content = _checked_bytes(folder, description.image, description)
+        _check_file(folder, description.image, description)
         self._image = _Requests(
-            lambda: _taking_pixels(_read_model(folder / description.image, content), preprocessing),
+            lambda: _taking_pixels(_read_model(folder, description.image, description), preprocessing),
             [description.sha256[description.image], "pixels", *preprocessing.mean, *preprocessing.std],
             description.card.dim,
             settings,
@@ -115,9 +116,9 @@ class FolderEncoder:
 
     def _text_tower(self, files: TextFiles) -> tuple[Words, _Requests]:
         tokenizer = _checked_bytes(self._folder, files.tokenizer, self._description).decode()
-        content = _checked_bytes(self._folder, files.model, self._description)
+        _check_file(self._folder, files.model, self._description)
         requests = _Requests(
-            lambda: _read_model(self._folder / files.model, content),
+            lambda: _read_model(self._folder, files.model, self._description),
             [self._description.sha256[files.model], "words"],
             self.card.dim,
             self._settings,
@@ -188,6 +189,17 @@ def _finished(running: deque[tuple[Any, NDArray[np.float32]]]) -> Any:
     return request
 
 
+def _check_file(folder: Path, name: str, description: FolderDescription) -> None:
+    """Hold a file against its digest without having it in memory; it may be large and its compiled model kept."""
+    path = folder / name
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read ({error.strerror}); copy the encoder folder again") from error
+    if digest != description.sha256[name]:
+        raise DamagedError(f"{path} is not the file that encoder.json describes; export or copy the folder again")
+
+
 def _checked_bytes(folder: Path, name: str, description: FolderDescription) -> bytes:
     path = folder / name
     try:
@@ -199,11 +211,12 @@ def _checked_bytes(folder: Path, name: str, description: FolderDescription) -> b
     return content
 
 
-def _read_model(path: Path, content: bytes) -> Any:
+def _read_model(folder: Path, name: str, description: FolderDescription) -> Any:
+    content = _checked_bytes(folder, name, description)
     try:
         return import_openvino().Core().read_model(content, b"")
     except RuntimeError as error:
-        raise DamagedError(f"{path} is not an ONNX model that OpenVINO reads: {_first_line(error)}") from error
+        raise DamagedError(f"{folder / name} is not an ONNX model that OpenVINO reads: {_first_line(error)}") from error
 
 
 def _taking_pixels(model: Any, preprocessing: Preprocessing) -> Any:
