@@ -26,6 +26,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a script and in a process of its own
 
+from benchmarks.layers import print_ceiling, print_layers
 from benchmarks.peers import WAYS
 from histoseek.errors import HistoseekError
 
@@ -33,7 +34,9 @@ SIZES = {"512 × 512": (512, 1.0), "1774 × 1774": (1774, 0.25)}
 """Side in pixels, and the share of `--images`. The second has the pixels of 2048 × 1536 but is square, so all ways
 see the same: of an oblong image others take the middle, and Histoseek lays several views."""
 
+VIEW_PX = 224
 PLAIN = "plain transformers loop"
+OURS = "histoseek index, f32"
 PACKAGES = ("histoseek", "openvino", "torch", "transformers", "sentence-transformers", "open-clip-torch", "onnxruntime")
 DRAWN = 14
 """Different drawings; the images are parts of them, moved."""
@@ -50,7 +53,12 @@ def main() -> None:
             _child("--prepare", place, "--images", asked.images)
         print(_machine(asked.device), flush=True)
         for size in SIZES:
-            _table(place, size, asked)
+            rates = _table(place, size, asked)
+            if asked.device == "cpu":
+                print_ceiling(place / "folder" / "image.onnx", VIEW_PX, rates)
+        if asked.device == "cpu":
+            folders = {"f32": place / "folder", "int8": place / "folder-int8"}
+            print_layers({name: folder for name, folder in folders.items() if folder.exists()}, VIEW_PX)
 
 
 def _asked() -> argparse.Namespace:
@@ -74,7 +82,8 @@ def _machine(device: str) -> str:
     return f"{where}; {', '.join(found)}; seed 0; ViT-B/32 CLIP of random weights"
 
 
-def _table(place: Path, size: str, asked: argparse.Namespace) -> None:
+def _table(place: Path, size: str, asked: argparse.Namespace) -> dict[str, float]:
+    """Measure all ways in turns, print their table, and give the rates that are held against the machine's limit."""
     told: dict[str, list[dict[str, Any]]] = defaultdict(list)
     why: dict[str, str] = {}
     for _ in range(asked.rounds):
@@ -101,6 +110,7 @@ def _table(place: Path, size: str, asked: argparse.Namespace) -> None:
         elif name in why:
             print(f"| {name} | {why[name]} | – | – | – | – | – |")
     print(flush=True)
+    return {name: statistics.median(one["rate"] for one in told[name]) for name in (PLAIN, OURS) if name in told}
 
 
 def _child(*arguments: object) -> dict[str, Any]:

@@ -56,6 +56,11 @@ def test_views_come_back_in_order_across_batches(
         )
 
 
+def test_an_index_brings_two_of_its_batches_at_a_time(model_folder: Callable[[str], Path]) -> None:
+    pace = encoder_of(model_folder("clip"), batch=96).pace  # the default of whoever states none is 64 views
+    assert (pace.calls, pace.views) == (1, 192)
+
+
 def test_no_views_are_no_rows(model_folder: Callable[[str], Path]) -> None:
     encoder = encoder_of(model_folder("clip"))
     assert encoder.embed_images([]).shape == (0, encoder.card.dim)

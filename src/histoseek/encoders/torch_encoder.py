@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from histoseek.encoders.encoder import EncoderCard, Fingerprint, Settings, no_text_tower, unit_rows
+from histoseek.encoders.encoder import EncoderCard, Fingerprint, Pace, Settings, no_text_tower, unit_rows
 from histoseek.encoders.pixels import spans, stacked
 from histoseek.encoders.words import Words
 from histoseek.errors import EncoderError
@@ -76,6 +76,11 @@ class TorchEncoder:
     def fingerprint(self) -> Fingerprint:
         """What decides its vectors."""
         return self._fingerprint
+
+    @property
+    def pace(self) -> Pace:
+        """One call at a time, since PyTorch's switches are the whole process's; of two batches one waits on the device."""
+        return Pace(1, 2 * self._batch)
 
     @property
     def log_scale(self) -> float | None:
