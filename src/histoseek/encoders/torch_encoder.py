@@ -79,7 +79,7 @@ class TorchEncoder:
 
     @property
     def pace(self) -> Pace:
-        """One call at a time, since PyTorch's switches are the whole process's; of two batches one waits on the device."""
+        """One call at a time, as PyTorch switches for the whole process; of its two batches one waits on the device."""
         return Pace(1, 2 * self._batch)
 
     @property
