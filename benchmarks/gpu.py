@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import histoseek as hs
-from benchmarks.side_by_side import save_clip
+from benchmarks.random_clip import save_clip
 from histoseek.encoders.bundled import BUNDLED
 
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a scrip
 
 from benchmarks.layers import print_ceiling, print_layers
 from benchmarks.peers import WAYS
+from benchmarks.random_clip import save_clip
 from histoseek.errors import HistoseekError
 
 SIZES = {"512 × 512": (512, 1.0), "1774 × 1774": (1774, 0.25)}
@@ -40,9 +41,6 @@ OURS = "histoseek index, f32"
 PACKAGES = ("histoseek", "openvino", "torch", "transformers", "sentence-transformers", "open-clip-torch", "onnxruntime")
 DRAWN = 14
 """Different drawings; the images are parts of them, moved."""
-
-SPREAD = 2.0
-"""Factor on the random weights: as they are drawn, they map all tissue to nearly one vector."""
 
 
 def main() -> None:
@@ -164,7 +162,7 @@ def prepare(place: Path, n_images: int) -> None:
             times = -(-side // len(moved))
             picture = np.tile(moved, (times, times, 1))[:side, :side]
             Image.fromarray(picture).save(place / name / f"{at:05d}.jpg", quality=90)
-    save_clip(place / "model", patch_px=32)
+    save_clip(place / "model")
     import histoseek as hs
     from histoseek.encoders import export_encoder
 
@@ -184,34 +182,6 @@ def _is_missing(package: str) -> bool:
     from importlib.util import find_spec
 
     return find_spec(package) is None
-
-
-def save_clip(folder: Path, patch_px: int) -> None:
-    """Save a CLIP of the base size with random weights in the hub's format; its tokenizer knows a few words only."""
-    import torch
-    import transformers
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    folder.mkdir()
-    words = {word: at for at, word in enumerate(("[PAD]", "[UNK]", "<s>", "</s>", "tissue", "tumour", "normal"))}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", words["<s>"]), ("</s>", words["</s>"])]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"model_max_length": 77, "pad_token": "[PAD]", "eos_token": "</s>", "tokenizer_class": "CLIPTokenizer"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    transformers.CLIPImageProcessor().save_pretrained(folder)
-    text = {"vocab_size": len(words), "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
-    config = transformers.CLIPConfig(text_config=text, vision_config={"patch_size": patch_px}, projection_dim=512)
-    torch.manual_seed(0)
-    model = transformers.CLIPModel(config).eval()
-    with torch.no_grad():
-        for weights in model.vision_model.parameters():
-            if weights.dim() > 1:
-                weights.mul_(SPREAD)
-    model.save_pretrained(folder)
 
 
 if __name__ == "__main__":
