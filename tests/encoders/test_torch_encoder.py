@@ -56,6 +56,16 @@ def test_views_come_back_in_order_across_batches(
         )
 
 
+def test_cudnn_stays_on_and_does_not_round(model_folder: Callable[[str], Path], views: Views) -> None:
+    encoder = encoder_of(model_folder("resnet"))
+    seen: list[tuple[bool, bool]] = []
+    encoder.towers.image.register_forward_pre_hook(
+        lambda *_: seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
+    )
+    encoder.embed_images(views)
+    assert seen == [(True, False)]
+
+
 def test_an_index_brings_two_of_its_batches_at_a_time(model_folder: Callable[[str], Path]) -> None:
     pace = encoder_of(model_folder("clip"), batch=96).pace  # the default of whoever states none is 64 views
     assert (pace.calls, pace.views) == (1, 192)

@@ -62,6 +62,11 @@ class TorchEncoder:
         self._dtype = _dtype(fingerprint.precision, self._device)
         if settings.threads is not None:  # PyTorch knows one number of threads for the whole process
             torch.set_num_threads(settings.threads)
+        # Made once: bringing numbers to a graphics card waits for all that it is doing.
+        self._mean, self._std = (
+            torch.tensor(numbers, device=self._device)[:, None, None]
+            for numbers in (fingerprint.preprocessing.mean, fingerprint.preprocessing.std)
+        )
         self._towers = towers
         for tower in (towers.image, towers.text):
             if tower is not None:
@@ -112,12 +117,7 @@ class TorchEncoder:
 
     def _normalised(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Send pixels `[N, H, W, 3]` as bytes and scale them there: `[N, 3, H, W]`, still channels last in memory."""
-        preprocessing = self._fingerprint.preprocessing
-        mean, std = (
-            torch.tensor(numbers, device=self._device)[:, None, None]
-            for numbers in (preprocessing.mean, preprocessing.std)
-        )
-        return self._sent(pixels).permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
+        return self._sent(pixels).permute(0, 3, 1, 2).float().div_(255).sub_(self._mean).div_(self._std)
 
     def _sent(self, array: NDArray[Any]) -> torch.Tensor:
         """Put an array on the device; a graphics card fetches it from pinned memory while the next is made ready."""
@@ -132,7 +132,7 @@ class TorchEncoder:
         low = torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None)
         # TF32 would round float32 convolutions to 10 bits without being asked. Nothing waits for the card before the
         # last batch has been handed to it, and its weights are rounded once for all batches.
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False), low:
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False), low:
             outputs = [embed(span).float() for span in spans(n, self._batch)]
             return unit_rows(torch.cat(outputs).cpu().numpy())
 
