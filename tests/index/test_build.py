@@ -19,7 +19,8 @@ from PIL import Image
 from histoseek.errors import DamagedError, FingerprintError, InputError
 from histoseek.imaging import open_flat
 from histoseek.index import Index, filling
-from histoseek.index.embedding import MANY_VIEWS, embed_box, embed_items
+from histoseek.index.embedding import embed_box, embed_items
+from histoseek.index.reading import MANY_VIEWS
 from histoseek.items import Box, Item, Manifest
 from histoseek.stores import LanceStore
 
@@ -55,7 +56,7 @@ def test_image_of_many_views_is_embedded_like_any_other(
     )
     assert (side // 16) ** 2 > MANY_VIEWS
     streamed = list(embed_items(manifest, manifest.path_of, tiny))
-    monkeypatch.setattr("histoseek.index.embedding.MANY_VIEWS", 10**6)
+    monkeypatch.setattr("histoseek.index.reading.MANY_VIEWS", 10**6)
     together = list(embed_items(manifest, manifest.path_of, tiny))
     assert [one.item.id for one in streamed] == ["a0", "small", "cut0", "a1", "cut1"]
     for one, two in zip(streamed, together, strict=True):

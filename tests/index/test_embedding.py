@@ -176,8 +176,8 @@ def test_a_picture_that_breaks_off_shifts_no_other_vector(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr("histoseek.index.embedding.MANY_VIEWS", 3)
-    monkeypatch.setattr("histoseek.index.embedding.open_pixels", lambda path: BreaksOff())
+    monkeypatch.setattr("histoseek.index.reading.MANY_VIEWS", 3)
+    monkeypatch.setattr("histoseek.index.reading.open_pixels", lambda path: BreaksOff())
     items.insert(3, Item("long", "long.png", mpp=0.5))
     found = list(embedded(items, Numbered(Pace(1, 4)), tmp_path))
     assert [one.item.id for one in found] == [item.id for item in items]
