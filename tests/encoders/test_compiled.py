@@ -73,8 +73,13 @@ def test_what_others_could_have_written_is_not_run(home: Path, n_compiled: list[
         load_encoder("mini")
         assert len(n_compiled) == n_before + 1
         home.chmod(0o700)
+    n_written = kept.stat().st_ino
+    home.chmod(0o777)
+    load_encoder("mini")
+    assert kept.stat().st_ino == n_written, "nothing is kept where it would never be taken"
+    home.chmod(0o700)
     load_encoder("mini")  # the kept one was made anew
-    assert len(n_compiled) == 3
+    assert len(n_compiled) == 4
 
 
 def test_vectors_are_those_of_an_encoder_without_a_cache(

@@ -43,29 +43,34 @@ def compiled_model(make: Callable[[], Any], marks: Sequence[str | float], option
     place = _place(core, marks, options)
     if place is not None and (kept := _kept(core, place, options)) is not None:
         return kept
-    compiled = core.compile_model(make(), "CPU", dict(options))
-    if place is not None:
+    model = make()
+    compiled = core.compile_model(model, "CPU", dict(options))
+    if place is not None and _weight_bytes(model) <= MOST_BYTES:
         with suppress(*_UNWRITABLE):
             _keep(compiled, place)
     return compiled
 
 
 def _place(core: Any, marks: Sequence[str | float], options: Mapping[str, Any]) -> Path | None:
-    """Where such a model is kept; None where a user has no home. Homes are shared between unlike machines."""
+    """Where such a model is kept; None where a user has no home, or where others could write what is kept.
+
+    Homes are shared between unlike machines, so the place names the processor.
+    """
     machine = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     versions = [FORMAT, __version__, import_openvino().get_version()]
     whole = json.dumps([versions, machine, list(marks), sorted(options.items())])
-    with suppress(RuntimeError):
-        return user_cache() / "compiled" / f"{hashlib.sha256(whole.encode()).hexdigest()[:32]}.blob"
-    return None
+    try:
+        folder = user_cache() / "compiled"
+        is_safe = not folder.exists() or _is_own(folder)
+    except (OSError, RuntimeError):
+        return None
+    return folder / f"{hashlib.sha256(whole.encode()).hexdigest()[:32]}.blob" if is_safe else None
 
 
 def _kept(core: Any, place: Path, options: Mapping[str, Any]) -> Any | None:
     """A kept model; None where there is none, or none that is whole and this user's own."""
     try:
-        if not all(map(_is_own, (place.parent, place))):
-            return None
-        blob = _whole(place)
+        blob = _whole(place) if _is_own(place) else None
     except OSError:
         return None
     if blob is None:
@@ -99,6 +104,11 @@ def _is_own(path: Path) -> bool:
         return True
     found = path.stat()
     return found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+def _weight_bytes(model: Any) -> int:
+    """What a model's numbers take, and so about what a kept one would take."""
+    return sum(op.get_byte_size() for op in model.get_ops() if op.get_type_name() == "Constant")
 
 
 def _keep(compiled: Any, place: Path) -> None:

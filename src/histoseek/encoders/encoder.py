@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
@@ -16,6 +19,9 @@ from histoseek.errors import EncoderError
 
 EMBEDDING_FORMAT = 1
 """Raised whenever the same pixels would come out as another vector for a reason of ours."""
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells a container its limits."""
 
 Precision = Literal["f32", "bf16", "f16", "int8"]
 Interpolation = Literal["bicubic", "bilinear", "lanczos"]
@@ -147,8 +153,23 @@ class Paced(Protocol):
 
 
 def n_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores that this process may use: its affinity, and within it the quota of its container."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(mine, _quota())))
+
+
+def _quota() -> float:
+    """Cores that Linux' control groups let a container have, infinite where they set no limit.
+
+    By cgroup v2's `cpu.max` or v1's `cpu.cfs_quota_us`; none of the two counts in the affinity.
+    """
+    with suppress(OSError, ValueError):
+        quota, period = (CGROUP / "cpu.max").read_text().split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    with suppress(OSError, ValueError):
+        quota, period = ((CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return math.inf if int(quota) < 0 else int(quota) / int(period)
+    return math.inf
 
 
 def unit_rows(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from histoseek.encoders.encoder import (
     Pace,
     Preprocessing,
     Settings,
+    n_cores,
     no_text_tower,
     unit_rows,
 )
@@ -244,8 +246,9 @@ def _compiled(make: Callable[[], Any], marks: Sequence[str | float], settings: S
             "(int8 is a folder of its own, written by `histoseek encoders export --int8`)"
         )
     options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
-    if settings.threads is not None:
-        options["INFERENCE_NUM_THREADS"] = settings.threads
+    # OpenVINO knows the affinity by itself, but not the quota of a container.
+    if settings.threads is not None or n_cores() < (os.cpu_count() or 1):
+        options["INFERENCE_NUM_THREADS"] = settings.threads or n_cores()
     try:
         compiled = compiled_model(make, marks, options)
     except RuntimeError as error:
