@@ -53,7 +53,6 @@ docs-check: .venv/dev
 # Each line prints tables of docs/benchmarks.md, in the order of that page.
 bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint $(CONSTRAINTS)
-	$(BIN)/python -m pip install --quiet --editable '.[int8]' --constraint $(CONSTRAINTS)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/embed.py
 	$(BIN)/python benchmarks/side_by_side.py

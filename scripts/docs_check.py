@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,37 +28,67 @@ from histoseek.phantom import KINDS, draw, make_patient, write_sample
 
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
-OPENING = (
-    "histoseek prepare folder my_images/ --out mine.parquet -o sidecar=patients.csv\n",
-    "histoseek index mine.parquet --out mine.index\n",
+SHARED = (
+    (
+        "histoseek prepare folder my_images/ --out mine.parquet -o sidecar=patients.csv\n",
+        "histoseek index mine.parquet --out mine.index\n",
+        "histoseek evaluate mine.index --out mine-report\n",
+    ),
+    (
+        "histoseek prepare bach ICIAR2018_BACH_Challenge/ --out bach.parquet\n",
+        "histoseek index bach.parquet --where \"split = 'train'\" --out bach.index\n",
+        "histoseek evaluate bach.index --queries bach.parquet --where \"split = 'test'\" --out bach-report\n",
+    ),
+    (
+        "histoseek prepare crc Extended_CRC/ --out crc.parquet\n",
+        "histoseek index crc.parquet --out crc.index\n",
+        'histoseek evaluate crc.index --protocol split --gallery "fold IN (1, 2)" --where "fold = 0" --out crc-fold0\n',
+    ),
 )
-"""Commands that pages begin with, word for word: each runs once, and such a page goes on from what it left."""
+"""Commands that several pages give, word for word: each runs once, and where a page gives it, what it made is copied.
+
+In a row each goes on from the one before, and on every page too.
+"""
 
 
 def main(pages: list[Path]) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        homes = [Path(folder) / f"after-{n}" for n in range(len(OPENING) + 1)]
-        stand_ins(homes[0])
-        for command, before, after in zip(OPENING, homes, homes[1:], strict=False):
-            shutil.copytree(before, after)
-            if not block_runs("bash", command, after):
-                return 1
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # a page uses one core most of the time
-            places = [Path(folder) / "pages" / str(number) for number in range(len(pages))]
-            ran = list(pool.map(blocks_run, pages, [homes] * len(pages), places))
+    n_cores = os.cpu_count()  # a page uses one most of the time
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(n_cores) as pool:
+        folder = Path(name)
+        stand_ins(folder / "stand-ins")
+        made: dict[str, Path] = {}
+        for outcome in pool.map(lambda row: shared_run(row, folder), SHARED):
+            made |= outcome
+        if len(made) < sum(map(len, SHARED)):
+            return 1
+        ran = list(pool.map(lambda page: blocks_run(page, made, folder), pages))
     return 0 if all(ran) else 1
 
 
-def blocks_run(page: Path, homes: list[Path], home: Path) -> bool:
-    """Run the blocks of a page in a copy of the stand-ins, or of what the page's first commands made of them."""
+def shared_run(row: tuple[str, ...], folder: Path) -> dict[str, Path]:
+    """Run commands that several pages give; for each that ended well, a folder with what it made."""
+    made: dict[str, Path] = {}
+    home = Path(tempfile.mkdtemp(dir=folder))
+    shutil.copytree(folder / "stand-ins", home, dirs_exist_ok=True)
+    for command in row:
+        known = set(home.iterdir())
+        if not block_runs("bash", command, home):
+            break
+        made[command] = Path(tempfile.mkdtemp(dir=folder))
+        for new in set(home.iterdir()) - known:
+            (shutil.copytree if new.is_dir() else shutil.copy)(new, made[command] / new.name)
+    return made
+
+
+def blocks_run(page: Path, made: dict[str, Path], folder: Path) -> bool:
+    """Run the blocks of a page beside a copy of the stand-ins."""
     since = time.monotonic()
+    home = Path(tempfile.mkdtemp(dir=folder))
+    shutil.copytree(folder / "stand-ins", home, dirs_exist_ok=True)
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
-    n_begun = 0
-    if blocks:
-        n_begun = sum(blocks[0][1].startswith("".join(OPENING[: n + 1])) for n in range(len(OPENING)))
-        blocks[0] = (blocks[0][0], blocks[0][1].removeprefix("".join(OPENING[:n_begun])))
-    shutil.copytree(homes[n_begun], home)
     for language, block in blocks:
+        for command, outcome in made.items():
+            block = block.replace(command, f"cp -r {shlex.quote(str(outcome))}/. .\n")
         if not block_runs(language, block, home):
             print(f"{page}: it stopped there", file=sys.stderr)
             return False

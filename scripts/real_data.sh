@@ -16,20 +16,18 @@ rm -rf "$OUT" && mkdir -p "$OUT"
 
 echo "-- atlas: labels from slides, groups are cases"
 histoseek prepare csv "$DATA/atlas/tiles.csv" --out "$OUT/atlas.parquet" -o columns=label=organ,group=case
-histoseek index "$OUT/atlas.parquet" --encoder color --where "stain = 'H&E'" --out "$OUT/atlas.index"
-histoseek search "$OUT/atlas.index" --item "$(histoseek info "$OUT/atlas.index" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["first id"])')" \
-  --per-group 2 --sheet "$OUT/atlas_hits.png"
-
 # The ten organs with three or more labelled cases, each scale on its own: mixing scales is another question.
 ORGANS="label IN ('colon', 'stomach', 'small intestine', 'pancreas', 'liver', 'brain', 'soft tissue', 'skin', 'gallbladder', 'adrenal gland')"
+histoseek index "$OUT/atlas.parquet" --encoder color --where "stain = 'H&E' AND $ORGANS" --out "$OUT/atlas.index"
+histoseek search "$OUT/atlas.index" --item "$(histoseek info "$OUT/atlas.index" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["first id"])')" \
+  --per-group 2 --sheet "$OUT/atlas_hits.png"
 for scale in 20x 5x; do
-  histoseek evaluate "$OUT/atlas.index" --where "$ORGANS AND scale = '$scale'" --gallery "$ORGANS AND scale = '$scale'" \
-    --out "$OUT/atlas_${scale}"
+  histoseek evaluate "$OUT/atlas.index" --where "scale = '$scale'" --gallery "scale = '$scale'" --out "$OUT/atlas_${scale}"
 done
 
 echo "-- mini: the atlas at 5x, by words; and the cases that it never saw are those of the rule"
 python3 recipes/mini/split.py --data "$DATA"
-histoseek index "$OUT/atlas.parquet" --where "stain = 'H&E' AND scale = '5x'" --out "$OUT/atlas_mini.index"
+histoseek index "$OUT/atlas.parquet" --where "stain = 'H&E' AND $ORGANS AND scale = '5x'" --out "$OUT/atlas_mini.index"
 histoseek search "$OUT/atlas_mini.index" --text "liver" --per-group 2 --sheet "$OUT/atlas_words.png"
 
 echo "-- whole slides: two with a scale and one without, which is told and then stated"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +34,9 @@ def alone(lock: Path) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # an idle server takes a tenth of a core or more; to start it takes a second or two
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a running server, without a collection; the last worker that used it stops it."""
+    """Address of a running server, without a collection; the last worker that uses it in a module stops it."""
     pytest.importorskip("pymilvus", reason="the cluster extra is not installed")
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -51,3 +52,4 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         mine.unlink()
         if not list(users.iterdir()):
             milvus_server_script("stop", folder)
+            shutil.rmtree(folder)

@@ -139,8 +139,7 @@ def test_imports_are_counted_once_and_not_those_of_our_own_files(
         time.sleep(0.1)
     took, importing = clock._steps["work"]
     assert importing >= 0.4
-    assert took - importing >= 0.1
-    assert importing < 0.8, "an import inside of another was counted twice"
+    assert took - importing >= 0.1, "an import inside of another was counted twice"
     assert builtins.__import__.__module__ == "builtins"
 
 

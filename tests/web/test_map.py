@@ -191,9 +191,7 @@ def test_the_server_draws_a_map_where_there_is_none(tmp_path: Path) -> None:
 def test_a_server_that_stops_leaves_no_half_map(tmp_path: Path) -> None:
     index = write_archive(tmp_path)
     archive = archive_of(TestClient(create_app(index)))
-    since = time.monotonic()
     with MapMaking(archive, first_after_s=0):
         time.sleep(0.5)
-    assert time.monotonic() - since < 20
     assert not archive.has_map
     assert not list(index.path.glob("map.*"))

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -35,7 +34,7 @@ ARGUMENTS = [
 VENDOR = Path(str(files("histoseek.web"))) / "vendor" / "openseadragon.min.js"
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 WIDE = {"width": 1280, "height": 800}
-WAIT_MS = 20_000
+WAIT_MS = 90_000  # the machine may be busy with other tests
 
 Shoot = Callable[[str], None]
 
@@ -60,7 +59,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = hs.prepare("slides", slides, cover=0.25, sidecar=patients)
     index = hs.Index.build(manifest, hs.load_encoder("mini"), folder / "drawn.index")
     hs.evaluate(index, index.manifest, protocol="leave-group-out").write(folder / "report")
-    subprocess.run([sys.executable, "-m", "histoseek", "map", str(folder / "drawn.index")], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "histoseek", "map", str(folder / "drawn.index")], check=True)
     return folder
 
 
@@ -92,17 +91,14 @@ class serving:  # noqa: N801  # reads as `with serving(index) as url`
 
     def __enter__(self) -> str:
         assert self.process.stdout is not None
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            line = self.process.stdout.readline().strip()
+        for line in self.process.stdout:
             if line.startswith("http"):
-                return line
-            assert self.process.poll() is None, "the server ended before it said where it listens"
-        raise AssertionError("the server did not start within a minute")
+                return line.strip()
+        raise AssertionError("the server ended before it said where it listens")
 
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
+        self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -110,7 +106,7 @@ class serving:  # noqa: N801  # reads as `with serving(index) as url`
 @pytest.fixture(scope="module")  # Playwright keeps an event loop running, which other tests of the process cannot have
 def browser() -> Iterator[sync_api.Browser]:
     """The system's Chromium, drawing in software."""
-    sync_api.expect.set_options(timeout=WAIT_MS)  # the machine may be busy with other tests
+    sync_api.expect.set_options(timeout=WAIT_MS)
     with sync_api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         yield opened

@@ -24,7 +24,7 @@ WORDS = "#q=%5B%7B%22t%22%3A%22gland%22%7D%5D"
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_wrong(open_page: Opener, violations: Violations, shoot: Shoot, scheme: str) -> None:
-    page = open_page(color_scheme=scheme)
+    page = open_page(color_scheme=scheme, reduced_motion="reduce")  # colours on their way have other contrasts
     expect(page.get_by_role("heading", name="Which other tissue looks like this?")).to_be_visible()
     assert violations(page) == []
     page.keyboard.press("/")
@@ -41,7 +41,6 @@ def test_axe_finds_nothing_wrong(open_page: Opener, violations: Violations, shoo
     for key, name in (("c", "Side by side"), ("e", "Take away"), ("?", "Keyboard")):
         page.keyboard.press(key)
         expect(page.get_by_role("dialog", name=name)).to_be_visible()
-        page.wait_for_timeout(300)
         assert violations(page) == [], name
         assert all(page.locator("dialog kbd").all_inner_texts()), "a key without a name"
         page.keyboard.press("Escape")
@@ -49,9 +48,9 @@ def test_axe_finds_nothing_wrong(open_page: Opener, violations: Violations, shoo
     expect(page.get_by_text("all: every search is exact")).to_be_visible()
     assert violations(page) == []
     page.keyboard.press("Escape")
-    for name in ("Slide", "Map"):
+    for name, shown in (("Slide", ".slide-view .viewer .scale-bar"), ("Map", ".legend")):
         page.get_by_role("tablist", name="What is shown").get_by_role("tab", name=name).click()
-        page.wait_for_timeout(800)
+        expect(page.locator(shown)).to_contain_text(re.compile("µm|stroma"))
         shoot(page, f"{name.lower()}-{scheme}")
         assert violations(page) == [], name
 
@@ -118,6 +117,7 @@ def test_a_narrow_screen_goes_to_what_came(open_page: Opener, shoot: Shoot) -> N
     expect(page.locator(".hit-open").first).to_be_focused()
     expect(page.locator(".hit-open").first).to_be_in_viewport()
     page.get_by_role("tab", name="Map").click()
+    expect(page.locator(".legend")).to_contain_text("stroma")
     surface, legend = page.locator(".map").bounding_box(), page.locator(".legend").bounding_box()
     assert surface is not None
     assert legend is not None
