@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
+import platform
+import resource
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -95,7 +97,15 @@ def told() -> str:
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{os.uname().machine}, {n_cores()} cores{f' of {name}' if name else ''}"
+    return f"{platform.machine()}, {n_cores()} cores{f' of {name}' if name else ''}"
+
+
+def peak_mb() -> float:
+    """The most memory that this process held; `getrusage` would count what its parent held when it began."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def _best(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:

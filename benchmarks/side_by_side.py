@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a script and in a process of its own
 
+from benchmarks import machine
 from benchmarks.layers import print_ceiling, print_layers
 from benchmarks.peers import WAYS
 from benchmarks.random_clip import save_clip
@@ -38,7 +38,10 @@ see the same: of an oblong image others take the middle, and Histoseek lays seve
 VIEW_PX = 224
 PLAIN = "plain transformers loop"
 OURS = "histoseek index, f32"
-PACKAGES = ("histoseek", "openvino", "torch", "transformers", "sentence-transformers", "open-clip-torch", "onnxruntime")
+PACKAGES = (
+    *("histoseek", "openvino", "torch", "transformers", "sentence-transformers", "open-clip-torch", "onnxruntime"),
+    *("nncf", "pillow", "numpy"),
+)
 DRAWN = 14
 """Different drawings; the images are parts of them, moved."""
 
@@ -76,7 +79,7 @@ def _machine(device: str) -> str:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             found.append(f"{name} not installed")
-    where = f"{platform.machine()}, {os.cpu_count()} cores, device {device}, Python {platform.python_version()}"
+    where = f"{machine.told()}, device {device}, Python {platform.python_version()}"
     return f"{where}; {', '.join(found)}; seed 0; ViT-B/32 CLIP of random weights"
 
 
@@ -135,11 +138,10 @@ def measure(name: str, place: Path, size: str, device: str) -> dict[str, Any]:
     if name == PLAIN:  # it comes first
         np.save(reference, rows)
     cosines = (np.load(reference) * rows).sum(axis=1) if WAYS[name].has_same_weights else np.zeros(1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "rate": len(files) / seconds,
         "cpu": cpu / len(files),
-        "peak": peak,
+        "peak": machine.peak_mb(),
         "least": float(cosines.min()),
         "mean": float(cosines.mean()),
     }
@@ -152,16 +154,9 @@ def _cpu_seconds() -> float:
 
 def prepare(place: Path, n_images: int) -> None:
     """Draw the images, save the model, and write its encoder folders."""
-    from histoseek.phantom import KINDS, draw, make_patient
-
-    drawn = [draw(KINDS[at % len(KINDS)], 896, 896, 0.5, make_patient(at), at) for at in range(DRAWN)]
     for name, (side, share) in SIZES.items():
-        (place / name).mkdir()
-        for at in range(max(16, round(n_images * share))):
-            moved = np.roll(drawn[at % DRAWN], (37 * at, 61 * at), (0, 1))
-            times = -(-side // len(moved))
-            picture = np.tile(moved, (times, times, 1))[:side, :side]
-            Image.fromarray(picture).save(place / name / f"{at:05d}.jpg", quality=90)
+        draw_images(place / name, side, max(16, round(n_images * share)), seed=0)
+    draw_images(place / "calibration", 512, 128, seed=100)  # other patients than those that are compared
     save_clip(place / "model")
     import histoseek as hs
     from histoseek.encoders import export_encoder
@@ -170,12 +165,25 @@ def prepare(place: Path, n_images: int) -> None:
     if not [name for name in ("nncf", "onnxruntime") if _is_missing(name)]:
         from histoseek.encoders.int8 import export_int8
 
-        images = sorted((place / next(iter(SIZES))).glob("*.jpg"))
+        images = sorted((place / "calibration").glob("*.jpg"))
         export_int8(
             place / "folder",
             hs.Manifest.from_items([hs.Item(file.name, file.name) for file in images], images[0].parent),
             place / "folder-int8",
         )
+
+
+def draw_images(folder: Path, side: int, n: int, seed: int) -> None:
+    """Save `n` JPEG files of drawn tissue, each a few drawings moved, so that no two are the same."""
+    from histoseek.phantom import KINDS, draw, make_patient
+
+    drawn = [draw(KINDS[at % len(KINDS)], 896, 896, 0.5, make_patient(seed + at), seed + at) for at in range(DRAWN)]
+    folder.mkdir()
+    for at in range(n):
+        moved = np.roll(drawn[at % DRAWN], (37 * at, 61 * at), (0, 1))
+        times = -(-side // len(moved))
+        picture = np.tile(moved, (times, times, 1))[:side, :side]
+        Image.fromarray(picture).save(folder / f"{at:05d}.jpg", quality=90)
 
 
 def _is_missing(package: str) -> bool:
