@@ -179,7 +179,7 @@ def _plan(box: Box, mpp: float | None, encoder: Encoder) -> ViewPlan:
 
 def _views(image: Reader, box: Box, plan: ViewPlan, encoder: Encoder) -> Iterator[NDArray[np.uint8]]:
     how = encoder.fingerprint.preprocessing
-    return read_views(image, box, plan, how.view_px, how.interpolation)
+    return read_views(image, box, plan, how.view_px, how.interpolation, how.decoding)
 
 
 def _send(views: _Views, source: _Source, encoding: Encoding) -> _Sent:
