@@ -66,7 +66,7 @@ class Preprocessing:
 
     A view is `view_px` × `view_px` pixels at `mpp` µm per pixel, resized with the antialiased `interpolation`;
     values are scaled to [0, 1], then `mean` is taken off and `std` divided by, channel by channel. With the `decoding`
-    "scaled" a JPEG file is decoded at 1/2, 1/4 or 1/8 of its size where that is still as fine as the view.
+    "scaled" a JPEG file is decoded at 1/2, 1/4 or 1/8 of its size where that is still finer than the view.
     """
 
     view_px: int

@@ -41,7 +41,7 @@ def load_encoder(
     A folder is an encoder folder (`encoder.json`) or a model folder in the hub's format (`config.json`). `precision`
     is part of the fingerprint, where "auto" stands as what this machine prefers; `threads` and `batch` are speed only;
     `mpp` overrides the scale of views, µm per pixel; `fast` decodes JPEG files at a fraction of their size where a view
-    is shrunk by 2 or more, which is part of the fingerprint too.
+    is shrunk by 3 or more, which is part of the fingerprint too.
 
     Raises:
         EncoderError: nothing goes by that name, an extra is missing, or the encoder cannot do what is asked.

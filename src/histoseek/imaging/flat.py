@@ -44,6 +44,12 @@ _MIRRORED_ACROSS, _MIRRORED_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)
 """Turns that put the last column, or row, of the upright picture first in the file."""
 
 _REDUCTIONS = (8, 4, 2)
+FINER = 1.5
+"""So many times finer than what is asked a reduced JPEG must be.
+
+Then the resize hides what the decoder did: on tissue a mean cosine of 0.998 or more with full decoding, at 1 of 0.990.
+"""
+
 _PILLOW_WARNS = 80_000_000
 """Somewhere above this size (89 million) Pillow warns of a bomb, for TIFF also while it decodes."""
 
@@ -90,7 +96,7 @@ class FlatImage:
         """Read `box` resized to `out` (width, height) with Pillow's antialiased resize, as `[H, W, 3]` RGB.
 
         Transparent pixels show white, as glass does. With the `decoding` "scaled" a JPEG is decoded at the smallest of
-        1/2, 1/4 and 1/8 of its size that is as fine as `out`; which one depends on nothing that was read before.
+        1/2, 1/4 and 1/8 of its size that is `FINER` times as fine as `out`; which one depends on nothing that was read before.
 
         Raises:
             ImageError: the box lies outside, or the file cannot be decoded.
@@ -100,7 +106,7 @@ class FlatImage:
         if box.width < 1 or box.height < 1 or not inside:
             raise ImageError(f"{self._name}: the box {tuple(box)} is not inside the {width} × {height} image")
         if decoding == "scaled" and self.is_jpeg:
-            by = next((by for by in _REDUCTIONS if box.width >= by * out[0] and box.height >= by * out[1]), 1)
+            by = next((by for by in _REDUCTIONS if min(box.width / out[0], box.height / out[1]) >= FINER * by), 1)
             if by > 1:
                 part = self._image_decoded(by)
                 return np.asarray(part.resize(out, RESAMPLING[interpolation], box=self._within_reduced(box, by)))

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from histoseek.encoders.encoder import Encoder, EncoderCard, Fingerprint
 from histoseek.errors import ImageError, InputError
 from histoseek.imaging import FlatImage, open_pixels
+from histoseek.imaging.flat import FINER
 from histoseek.index.embedding import embed_box
 
 if TYPE_CHECKING:
     from histoseek.index.index import Index
 
 SAMPLE = 32
+SAME = 1 - 1e-6
+"""Vectors of the same pixels come at least so near, whatever else was in their batch."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class Drift:
     @property
     def told(self) -> str:
         """What people read."""
-        sampled = f"of {self.n_items} sampled items {len(self.cosines)} are JPEG files"
-        if not len(self.cosines):
-            return f"fast decoding: {sampled}, so that it changes nothing"
+        if (self.cosines > SAME).all():
+            return (
+                f"fast decoding changed nothing: none of {self.n_items} sampled items is a JPEG file that is shrunk by "
+                f"{2 * FINER:g} or more"
+            )
         return (
-            f"fast decoding: {sampled}; cosine with full decoding {self.cosines.min():.4f} at the smallest, "
-            f"{self.cosines.mean():.4f} in the mean"
+            f"fast decoding: cosine with full decoding {self.cosines.min():.4f} at the smallest, {self.cosines.mean():.4f} "
+            f"in the mean, over {len(self.cosines)} JPEG files of {self.n_items} sampled items"
         )
 
 
