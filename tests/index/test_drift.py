@@ -47,7 +47,7 @@ def test_drift_is_that_of_the_stored_vectors_to_those_of_full_decoding(fast: hs.
     np.testing.assert_allclose(drift.cosines, expected, atol=1e-6)
     assert 0.98 < expected.min() < 0.99999
     assert f"{expected.min():.4f} at the smallest" in drift.told
-    assert f"{N} JPEG files of {N}" in drift.told
+    assert f"{N} of {N} sampled items are JPEG files" in drift.told
 
 
 def test_what_is_no_jpeg_or_hardly_shrunk_does_not_drift(home: Path) -> None:

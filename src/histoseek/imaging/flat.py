@@ -96,7 +96,7 @@ class FlatImage:
         """Read `box` resized to `out` (width, height) with Pillow's antialiased resize, as `[H, W, 3]` RGB.
 
         Transparent pixels show white, as glass does. With the `decoding` "scaled" a JPEG is decoded at the smallest of
-        1/2, 1/4 and 1/8 of its size that is `FINER` times as fine as `out`; which one depends on nothing that was read before.
+        1/2, 1/4 and 1/8 of its size that is `FINER` times as fine as `out`; nothing read before changes which.
 
         Raises:
             ImageError: the box lies outside, or the file cannot be decoded.

@@ -40,8 +40,8 @@ class Drift:
                 f"{2 * FINER:g} or more"
             )
         return (
-            f"fast decoding: cosine with full decoding {self.cosines.min():.4f} at the smallest, {self.cosines.mean():.4f} "
-            f"in the mean, over {len(self.cosines)} JPEG files of {self.n_items} sampled items"
+            f"fast decoding: cosine with full decoding {self.cosines.min():.4f} at the smallest, "
+            f"{self.cosines.mean():.4f} in the mean; {len(self.cosines)} of {self.n_items} sampled items are JPEG files"
         )
 
 
