@@ -29,6 +29,7 @@ import histoseek as hs
 from histoseek.encoders.bundled import BUNDLED
 from histoseek.encoders.encoder import EncoderCard, Fingerprint, Pace, Preprocessing
 from histoseek.imaging import open_pixels, plan_views, read_views
+from histoseek.index.drift import drift_of
 from histoseek.index.embedding import embed_items
 from histoseek.index.encoding import Encoding
 from histoseek.items import Box
@@ -47,7 +48,8 @@ DOT = (16, 16)
 class Run:
     """Some pictures of one kind through one encoder, in a process of its own.
 
-    `view_mpp` is the scale of the encoder's views, None its own; `share` of the `--tiles` is how many pictures.
+    `view_mpp` is the scale of the encoder's views, None its own; `share` of the `--tiles` is how many pictures; `fast`
+    decodes JPEG at a fraction of its size.
     """
 
     encoder: str
@@ -57,10 +59,12 @@ class Run:
     mpp: float
     share: float
     view_mpp: float | None = None
+    fast: bool = False
 
 
 RUNS = {
     "mini-tile-jpeg": Run("mini", "tile, 512 × 512 JPEG, 40x", TILE, ".jpg", 0.25, 1),
+    "mini-tile-fast": Run("mini", "tile, 512 × 512 JPEG, 40x, fast", TILE, ".jpg", 0.25, 1, fast=True),
     "mini-tile-png": Run("mini", "tile, 512 × 512 PNG, 40x", TILE, ".png", 0.25, 0.5),
     "mini-roi": Run("mini", "RoI, 2048 × 1536 JPEG, 20x", ROI, ".jpg", 0.5, 1 / 32),
     "vit-tile-jpeg": Run(VIT, "tile, 512 × 512 JPEG, 40x", TILE, ".jpg", 0.25, 1 / 8, 0.25 * 512 / 224),
@@ -92,11 +96,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--tiles", type=int, default=800, help="tiles of the longest run; the others follow from it")
     options.add_argument("--rounds", type=int, default=3, help="times that ways take turns; medians are printed")
-    options.add_argument("--run", choices=[*RUNS, "clip", "memory"], help=argparse.SUPPRESS)
+    options.add_argument("--run", choices=[*RUNS, "clip", "drift", "memory"], help=argparse.SUPPRESS)
     options.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.run == "clip":
         hs_export(given.home)
+    elif given.run == "drift":
+        measure_drift(given.home, given.tiles)
     elif given.run == "memory":
         measure_memory(given.home, given.tiles)
     elif given.run:
@@ -119,6 +125,8 @@ def print_all(home: Path, tiles: int, rounds: int) -> None:
     for name, run in RUNS.items():
         if has_torch or run.encoder != VIT:
             again(name, home, tiles, rounds)
+    print(flush=True)
+    again("drift", home, tiles, 1)
     if not has_torch:
         print("\nThe CLIP is left out: PyTorch is not installed.")
     print("\n| tiles indexed with mini | peak memory, MB | pictures/s |\n|--:|--:|--:|", flush=True)
@@ -190,6 +198,14 @@ def measure(run: Run, home: Path, tiles: int, rounds: int) -> None:
     print(f"| {run.encoder} | {run.pictures} | {n} | {len(views)} | {figures} |", flush=True)
 
 
+def measure_drift(home: Path, tiles: int) -> None:
+    """How far fast decoding turns the vectors of the tiles."""
+    run = RUNS["mini-tile-fast"]
+    with tempfile.TemporaryDirectory() as folder:
+        index = hs.Index.build(manifest_of(run, home, min(64, tiles)), encoder_of(run, home), Path(folder) / "x.index")
+        print(f"{run.pictures}: {drift_of(index).told}", flush=True)
+
+
 def measure_memory(home: Path, tiles: int) -> None:
     run = RUNS["mini-tile-jpeg"]
     manifest, encoder = manifest_of(run, home, tiles), encoder_of(run, home)
@@ -209,7 +225,7 @@ def manifest_of(run: Run, home: Path, n: int) -> hs.Manifest:
 def encoder_of(run: Run, home: Path) -> hs.encoders.Encoder:
     if run.encoder == "nothing":
         return NoEncoder()
-    return hs.load_encoder(home / "clip" if run.encoder == VIT else run.encoder, mpp=run.view_mpp)
+    return hs.load_encoder(home / "clip" if run.encoder == VIT else run.encoder, mpp=run.view_mpp, fast=run.fast)
 
 
 def views_of(item: hs.Item, manifest: hs.Manifest, encoder: hs.encoders.Encoder) -> list[NDArray[np.uint8]]:
@@ -217,7 +233,7 @@ def views_of(item: hs.Item, manifest: hs.Manifest, encoder: hs.encoders.Encoder)
     image = open_pixels(manifest.path_of(item))
     try:
         plan = plan_views(*image.size, item.mpp, how.view_px, how.mpp)
-        return list(read_views(image, Box(0, 0, *image.size), plan, how.view_px, how.interpolation))
+        return list(read_views(image, Box(0, 0, *image.size), plan, how.view_px, how.interpolation, how.decoding))
     finally:
         image.close()
 

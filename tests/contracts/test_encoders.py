@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from histoseek.encoders import Encoder, describe, load_encoder
 from histoseek.encoders.encoder import Paced, loadable_name
+from histoseek.encoders.loading import load_again
 from histoseek.errors import EncoderError
 from tests.encoders.conftest import exported, loaded, model_folder, shared_dir, some_views
 
@@ -122,6 +124,28 @@ def test_card_and_fingerprint_agree(encoder: Encoder) -> None:
     assert len(encoder.fingerprint.weights_sha256) == 64
     assert encoder.card.licence
     assert describe(encoder)["dim"] == encoder.card.dim
+
+
+def test_fast_decoding_is_another_fingerprint_of_the_same_vectors(
+    encoder: Encoder, views: list[NDArray[np.uint8]], places: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    fast = load_encoder(places[request.node.callspec.params["encoder"]], fast=True, mpp=0.7)
+    assert (fast.fingerprint.preprocessing.decoding, fast.fingerprint.preprocessing.mpp) == ("scaled", 0.7)
+    slow = replace(fast.fingerprint, preprocessing=encoder.fingerprint.preprocessing)
+    assert slow == encoder.fingerprint
+    assert describe(fast)["decoding"] == "scaled"
+    np.testing.assert_allclose(fast.embed_images(views), encoder.embed_images(views), atol=2e-6)
+    again = load_again(places[request.node.callspec.params["encoder"]], fast.fingerprint)
+    assert again.fingerprint == fast.fingerprint
+
+
+def test_auto_becomes_a_precision_before_the_fingerprint_is_made(
+    places: dict[str, str], request: pytest.FixtureRequest, encoder: Encoder
+) -> None:
+    chosen = load_encoder(places[request.node.callspec.params["encoder"]], precision="auto").fingerprint.precision
+    assert chosen in ("f32", "bf16", "f16")
+    asked = load_encoder(places[request.node.callspec.params["encoder"]], precision=chosen)
+    assert asked.fingerprint.precision == chosen
 
 
 def test_fingerprints_are_the_same_in_another_process(places: dict[str, str]) -> None:

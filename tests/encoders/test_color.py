@@ -60,6 +60,7 @@ def test_its_size_is_what_the_card_says() -> None:
 
 
 def test_other_precisions_are_refused() -> None:
+    assert ColorEncoder(Settings(precision="auto")).fingerprint == COLOR.fingerprint
     with pytest.raises(EncoderError, match="f32 only"):
         ColorEncoder(Settings(precision="bf16"))
 

@@ -8,11 +8,13 @@ import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from histoseek.encoders import folder as module
 from histoseek.encoders import load_encoder
 from histoseek.encoders.encoder_json import FILE_NAME
 from histoseek.encoders.folder import FolderEncoder
@@ -143,6 +145,24 @@ def test_precision_and_scale_are_part_of_the_fingerprint(folder: Path, views: Vi
         assert least_cosine(low.embed_images(views), plain.embed_images(views)) > 0.98
     with pytest.raises(EncoderError, match="f32, bf16, f16, not int8"):
         load_encoder(folder, precision="int8")
+
+
+@pytest.mark.parametrize(
+    ("preferred", "chosen"), [("f32", "f32"), ("bf16", "bf16"), ("f16", "f16"), ("dynamic", "f32")]
+)
+def test_auto_is_what_openvino_prefers(preferred: str, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = SimpleNamespace(get_type_name=lambda: preferred)
+    core = SimpleNamespace(get_property=lambda device, name: {("CPU", "INFERENCE_PRECISION_HINT"): said}[device, name])
+    monkeypatch.setattr(module, "import_openvino", lambda: SimpleNamespace(Core=lambda: core))
+    assert module._resolved("auto") == chosen
+    assert module._resolved("f16") == "f16"
+
+
+def test_auto_computes_here(folder: Path, views: Views) -> None:
+    encoder = load_encoder(folder, precision="auto")
+    exact = load_encoder(folder)
+    assert least_cosine(encoder.embed_images(views), exact.embed_images(views)) > 0.98
+    assert (encoder.fingerprint.digest == exact.fingerprint.digest) == (encoder.fingerprint.precision == "f32")
 
 
 def test_a_relative_path_holds_when_the_working_directory_changes(

@@ -178,7 +178,7 @@ def test_preprocessor_files_old_and_new(
         old = tmp_path / "preprocessor_config.json"
         (tmp_path / form).write_text(json.dumps({"image_processor": json.loads(old.read_text())}))
         old.unlink()
-    found = read_preprocessing(tmp_path, None)
+    found = read_preprocessing(tmp_path)
     assert (found.view_px, pytest.approx(found.mean), found.interpolation) == expected
     assert found.mpp == 0.5
 
@@ -194,7 +194,7 @@ def test_preprocessor_files_old_and_new(
 def test_preprocessor_files_that_do_not_fit(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     tiny_models.save_preprocessor(tmp_path, **changes)
     with pytest.raises(EncoderError, match=message):
-        read_preprocessing(tmp_path, None)
+        read_preprocessing(tmp_path)
 
 
 def test_padding_token_by_name(folder: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from histoseek.encoders import Settings, describe, known_encoders, load_encoder, loading
 from histoseek.encoders.bundled import BUNDLED
 from histoseek.encoders.color import ColorEncoder
+from histoseek.encoders.encoder import Fingerprint, Preprocessing
 from histoseek.errors import EncoderError, MissingExtraError
 
 
@@ -86,9 +88,31 @@ def test_outsiders_join_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
         load_encoder("unheard-of")
 
 
+def test_an_outsider_that_does_not_know_a_setting_is_not_taken_for_one_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = EntryPoint("theirs", "tests.encoders.test_loading:outsider", loading.GROUP)
+    monkeypatch.setattr(loading, "_outsiders", lambda: (entry,))
+    with pytest.raises(EncoderError, match="'theirs' does not know fast decoding"):
+        load_encoder("theirs:0.75", fast=True)
+
+
+def test_digests_of_encoders_loaded_as_ever_stay_what_they_were() -> None:
+    """Those of archives that were made before there was another decoding."""
+    plain = Fingerprint("x", "w", Preprocessing(224, 0.5))
+    assert plain.digest == "b9c5ad0595b14d83"
+    assert load_encoder("color").fingerprint.digest == "e6430d3cfd9924d3"
+    assert replace(plain, preprocessing=replace(plain.preprocessing, decoding="scaled")).digest != plain.digest
+
+
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"precision": "f8"}, "f32, bf16"), ({"threads": 0}, "threads"), ({"batch": -1}, "batch"), ({"mpp": 1000}, "mpp")],
+    [
+        ({"precision": "f8"}, "auto, f32"),
+        ({"threads": 0}, "threads"),
+        ({"batch": -1}, "batch"),
+        ({"mpp": 1000}, "mpp"),
+    ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, object], word: str) -> None:
     with pytest.raises(EncoderError, match=word):

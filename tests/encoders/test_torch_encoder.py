@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from histoseek.encoders import load_encoder  # noqa: E402
 from histoseek.encoders.pixels import normalised  # noqa: E402
-from histoseek.encoders.torch_encoder import BATCH, TorchEncoder  # noqa: E402
+from histoseek.encoders.torch_encoder import BATCH, TorchEncoder, resolved  # noqa: E402
 
 Views = list[NDArray[np.uint8]]
 
@@ -22,6 +22,18 @@ def encoder_of(folder: Path, precision: str = "f32", batch: int | None = None) -
     encoder = load_encoder(folder, precision=precision, batch=batch)  # type: ignore[arg-type]
     assert isinstance(encoder, TorchEncoder)
     return encoder
+
+
+@pytest.mark.parametrize(
+    ("has_card", "is_native", "chosen"), [(True, True, "bf16"), (True, False, "f32"), (False, True, "f32")]
+)
+def test_auto_is_bf16_on_a_card_that_computes_in_it(
+    has_card: bool, is_native: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_card)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: is_native or including_emulation)
+    assert resolved("auto") == chosen
+    assert resolved("f16") == "f16"
 
 
 def test_a_tower_sees_normalised_pixels_with_channels_last_in_memory(

@@ -80,7 +80,7 @@ def test_mask_has_about_8_um_a_pixel_and_more_of_them_on_small_images(field: Fie
             self.size = (width, height)
             self.levels = (self.size,)
 
-        def read(self, box: Box, out: tuple[int, int], interpolation: str = "bicubic") -> NDArray[np.uint8]:
+        def read(self, box: Box, out: tuple[int, int], *how: str) -> NDArray[np.uint8]:
             assert box == Box(0, 0, *self.size)
             self.asked = out
             return np.full((out[1], out[0], 3), 255, dtype=np.uint8)

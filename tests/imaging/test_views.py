@@ -21,7 +21,7 @@ class Numbered:
         across, down = np.meshgrid(np.arange(width) % 256, np.arange(height) % 256)
         self.pixels = np.stack([across, down, across // 256], axis=-1).astype(np.uint8)
 
-    def read(self, box: Box, out: tuple[int, int], interpolation: str = "bicubic") -> NDArray[np.uint8]:
+    def read(self, box: Box, out: tuple[int, int], *how: str) -> NDArray[np.uint8]:
         part = self.pixels[box.y : box.y + box.height, box.x : box.x + box.width]
         assert part.shape[:2] == (box.height, box.width), "the view leaves the image"
         rows = np.arange(out[1]) * box.height // out[1]

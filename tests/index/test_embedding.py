@@ -167,7 +167,7 @@ def test_a_picture_that_breaks_off_shifts_no_other_vector(
         size, mpp, levels = (6 * SIDE, SIDE), 0.5, ((6 * SIDE, SIDE),)
         n_read = 0
 
-        def read(self, box: Box, out: tuple[int, int], interpolation: str = "bicubic") -> NDArray[np.uint8]:
+        def read(self, box: Box, out: tuple[int, int], *how: str) -> NDArray[np.uint8]:
             self.n_read += 1
             if self.n_read == 4:
                 raise ImageError("it breaks off")

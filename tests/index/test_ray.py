@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -251,20 +252,20 @@ def test_what_is_stored_is_left_out(pictures: Manifest) -> None:
 
 
 def test_a_node_without_the_images_says_so_instead_of_skipping_them(pictures: Manifest) -> None:
-    color = load_encoder("color")
-    work = ChunkWork("color", "f32", color.fingerprint.digest, 0.5, str(pictures.root / "away"), 1)
+    work = ChunkWork("color", load_encoder("color").fingerprint, str(pictures.root / "away"), 1)
     with pytest.raises(InputError, match=r"node .* does not see the images' folder .*away"):
         embed_chunk(pictures.table.slice(0, 3), work)
 
 
 def test_a_node_with_another_encoder_is_refused(pictures: Manifest) -> None:
-    work = ChunkWork("color", "f32", "0123456789abcdef", 0.5, str(pictures.root), 1)
+    other = replace(load_encoder("color").fingerprint, weights_sha256="another")
+    work = ChunkWork("color", other, str(pictures.root), 1)
     with pytest.raises(FingerprintError, match=r"node .* has another encoder 'color'"):
         embed_chunk(pictures.table.slice(0, 3), work)
 
 
 def test_a_chunk_of_nothing_readable_is_an_empty_table(pictures: Manifest, expected: pa.Table) -> None:
-    work = ChunkWork("color", "f32", load_encoder("color").fingerprint.digest, 0.5, str(pictures.root), 1)
+    work = ChunkWork("color", load_encoder("color").fingerprint, str(pictures.root), 1)
     rows, report = embed_chunk(without(pictures, set(expected["id"].to_pylist())).table, work)
     assert rows.schema.equals(pa.schema(list(expected.schema)[:-2]))
     assert (rows.num_rows, report.n_rows, [one.id for one in report.skipped]) == (0, 0, ["broken"])

@@ -14,6 +14,7 @@ from histoseek.cli.writing import written
 DEFAULT_ENCODER = "mini"
 """The same as `histoseek.encoders.bundled.DEFAULT`, which costs an import that `--help` can do without."""
 
+PRECISION = "f32, or bf16/f16: faster, other vectors; auto: what this machine prefers."
 BUILD = "build"
 DAMAGED = 4
 
@@ -53,7 +54,8 @@ def build(
     encoder: Annotated[str, typer.Option(help="See: histoseek encoders list.")] = DEFAULT_ENCODER,
     where: Annotated[str | None, typer.Option(help="Only items that fulfil this, as in: split = 'train'.")] = None,
     root: RootOption = None,
-    precision: Annotated[str, typer.Option(help="f32, or bf16/f16: faster, other vectors.")] = "f32",
+    precision: Annotated[str, typer.Option(help=PRECISION)] = "f32",
+    fast: Annotated[bool, typer.Option("--fast", help="Decode JPEG files smaller: faster, other vectors.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
     ray: Annotated[str | None, typer.Option(help="Embed on this Ray cluster: HOST:PORT, auto, or local.")] = None,
     ray_gpus: Annotated[float, typer.Option(help="GPUs that each task on Ray asks for; 0.5 lets two share one.")] = 0.0,
@@ -61,10 +63,11 @@ def build(
     """Embed the items of a manifest and store them as an archive that can be searched; what `index MANIFEST` does."""
     from histoseek.encoders import load_encoder
     from histoseek.index import Index, RayWork
+    from histoseek.index.drift import drift_of
     from histoseek.items import Manifest
 
     items = Manifest.read(manifest, root).where(where)
-    chosen = load_encoder(encoder, precision=cast("Any", precision))
+    chosen = load_encoder(encoder, precision=cast("Any", precision), fast=fast)
     work = None if ray is None else RayWork(ray, gpus=ray_gpus)
     with progress("embedding", "what is done is kept: go on with --resume") as tell:
         built = Index.build(items, chosen, out, resume=resume, progress=tell, ray=work)
@@ -72,6 +75,10 @@ def build(
     scales = {"matched": "at the encoder's scale", "own": "coarser than it, at their own", "fitted": "scale unknown"}
     told = ", ".join(f"{n} {scales[name]}" for name, n in about.scales.items())
     say(f"{counted(about.n_items, 'item')}, {about.dim} numbers each, encoder {about.encoder} ({told})")
+    if precision == "auto":
+        note(f"auto chose the precision {about.fingerprint.precision}")
+    if fast:
+        note(drift_of(built).told)
     note(f"wrote {out}; next: histoseek search {out} --image QUERY.png --sheet hits.png")
     if about.n_skipped:
         note(f"{counted(about.n_skipped, 'image')} skipped; the reasons stand in {out.rstrip('/')}/skipped.csv")

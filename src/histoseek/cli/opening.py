@@ -11,12 +11,10 @@ if TYPE_CHECKING:
 
 def open_index(path: str | Path, encoder: str | None, root: Path | None) -> Index:
     """Open an index, with its encoder loaded from elsewhere when `encoder` is given; another one is refused."""
-    from histoseek.encoders import load_encoder
+    from histoseek.encoders.loading import load_again
     from histoseek.index import Index
 
     opened = Index.open(path, root=root)
     if encoder is None:
         return opened
-    marks = opened.about.fingerprint
-    chosen = load_encoder(encoder, precision=marks.precision, mpp=marks.preprocessing.mpp)
-    return Index.open(path, chosen, root)
+    return Index.open(path, load_again(encoder, opened.about.fingerprint), root)

@@ -63,13 +63,13 @@ class ColorEncoder:
 
     def __init__(self, settings: Settings | None = None) -> None:
         settings = settings or Settings()
-        if settings.precision != "f32":
+        if settings.precision not in ("auto", "f32"):
             raise EncoderError(f"encoder 'color' counts in f32 only, not {settings.precision}; leave --precision out")
         self._threads = settings.threads or n_cores()
         self._fingerprint = Fingerprint(
             encoder=CARD.name,
             weights_sha256=hashlib.sha256(VERSION.encode()).hexdigest(),
-            preprocessing=Preprocessing(view_px=VIEW_PX, mpp=settings.mpp or MPP),
+            preprocessing=settings.seen(Preprocessing(view_px=VIEW_PX, mpp=MPP)),
         )
 
     @property

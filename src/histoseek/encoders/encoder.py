@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -24,27 +24,34 @@ CGROUP = Path("/sys/fs/cgroup")
 """Where Linux tells a container its limits."""
 
 Precision = Literal["f32", "bf16", "f16", "int8"]
+AskedPrecision = Literal["auto", "f32", "bf16", "f16", "int8"]
+"""As a person asks for it; "auto" is what the machine prefers, and becomes a precision when the encoder is loaded."""
+
 Interpolation = Literal["bicubic", "bilinear", "lanczos"]
+Decoding = Literal["full", "scaled"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a person asks for an encoder; None leaves a choice to the encoder.
 
-    `threads` counts processor threads, `batch` views per pass; `mpp` overrides the scale (µm per pixel) of the views.
+    `threads` counts processor threads, `batch` views per pass; `mpp` overrides the scale (µm per pixel) of the views;
+    `fast` lets JPEG files be decoded at a fraction of their size.
 
     Raises:
         EncoderError: a value makes no sense.
     """
 
-    precision: Precision = "f32"
+    precision: AskedPrecision = "f32"
     threads: int | None = None
     batch: int | None = None
     mpp: float | None = None
+    fast: bool = False
 
     def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise EncoderError(f"precision {self.precision!r} is unknown; choose {', '.join(get_args(Precision))}")
+        if self.precision not in get_args(AskedPrecision):
+            known = ", ".join(get_args(AskedPrecision))
+            raise EncoderError(f"precision {self.precision!r} is unknown; choose {known}")
         for name, number in (("threads", self.threads), ("batch", self.batch)):
             if number is not None and number < 1:
                 raise EncoderError(f"{name} is {number}; give a number of at least 1")
@@ -53,13 +60,19 @@ class Settings:
                 f"mpp is {self.mpp:g}; tissue is seen at 0.05 to 20 µm per pixel, 0.5 is a 20x objective"
             )
 
+    def seen(self, own: Preprocessing) -> Preprocessing:
+        """An encoder's own preprocessing, with what was asked otherwise."""
+        mpp = own.mpp if self.mpp is None else self.mpp
+        return replace(own, mpp=mpp, decoding="scaled" if self.fast else "full")
+
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How tissue becomes the encoder's input.
 
     A view is `view_px` × `view_px` pixels at `mpp` µm per pixel, resized with the antialiased `interpolation`;
-    values are scaled to [0, 1], then `mean` is taken off and `std` divided by, channel by channel.
+    values are scaled to [0, 1], then `mean` is taken off and `std` divided by, channel by channel. With the `decoding`
+    "scaled" a JPEG file is decoded at 1/2, 1/4 or 1/8 of its size where that is still finer than the view.
     """
 
     view_px: int
@@ -67,6 +80,13 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     interpolation: Interpolation = "bicubic"
+    decoding: Decoding = "full"
+
+    @property
+    def told(self) -> str:
+        """The view as people read it."""
+        how = "" if self.decoding == "full" else f", {self.decoding} decoding"
+        return f"{self.view_px} px at {self.mpp} µm/px{how}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +124,15 @@ class Fingerprint:
     def digest(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 over everything but the name."""
         content = {key: value for key, value in asdict(self).items() if key != "encoder"}
+        if self.preprocessing.decoding == "full":  # which was the only one when the first fingerprints were made
+            del content["preprocessing"]["decoding"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def told(self) -> str:
+        """The encoder and how it was loaded, as people read it."""
+        how = "" if self.preprocessing.decoding == "full" else f" with {self.preprocessing.decoding} decoding"
+        return f"{self.encoder!r} at {self.precision}{how}"
 
 
 def loadable_name(card: EncoderCard) -> str:

@@ -60,7 +60,7 @@ def write_description(folder: Path, description: FolderDescription) -> None:
     content = {
         "format": FORMAT,
         **card,
-        "preprocessing": asdict(description.preprocessing),
+        "preprocessing": {key: value for key, value in asdict(description.preprocessing).items() if key != "decoding"},
         "image": description.image,
         "text": {"model": text.model, "tokenizer": text.tokenizer, **asdict(text.input)} if text else None,
         "sha256": dict(sorted(description.sha256.items())),

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from histoseek.encoders.compiled import compiled_model
 from histoseek.encoders.encoder import (
+    AskedPrecision,
     EncoderCard,
     Fingerprint,
     Pace,
+    Precision,
     Preprocessing,
     Settings,
     n_cores,
@@ -40,7 +42,7 @@ BATCH = 8
 _python_side = threading.Lock()
 """Held around OpenVINO's Python side, which makes its tables at their first use and hangs when two threads do."""
 
-PRECISIONS = {"f32": "f32", "bf16": "bf16", "f16": "f16"}
+PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "f16")
 
 
 class FolderEncoder:
@@ -55,10 +57,10 @@ class FolderEncoder:
 
     def __init__(self, folder: Path, settings: Settings | None = None, *, has_name: bool = False) -> None:
         settings = settings or Settings()
+        precision = _resolved(settings.precision)
+        settings = replace(settings, precision=precision)
         description = read_description(folder)
-        preprocessing = description.preprocessing
-        if settings.mpp is not None:
-            preprocessing = Preprocessing(**{**vars(preprocessing), "mpp": settings.mpp})
+        preprocessing = settings.seen(description.preprocessing)
         # Absolute, because the text tower and the archive come back to it from whatever working directory.
         self._folder, self._settings, self._description = folder.resolve(), settings, description
         self._has_name = has_name
@@ -66,7 +68,7 @@ class FolderEncoder:
             encoder=description.card.name,
             weights_sha256=description.weights_sha256,
             preprocessing=preprocessing,
-            precision=settings.precision,
+            precision=precision,
         )
         _check_file(folder, description.image, description)
         self._image = _Requests(
@@ -238,9 +240,17 @@ def _taking_pixels(model: Any, preprocessing: Preprocessing) -> Any:
     return ready
 
 
+def _resolved(asked: AskedPrecision) -> Precision:
+    """What "auto" means on this processor: what OpenVINO prefers on it; others stay what they are."""
+    if asked != "auto":
+        return asked
+    preferred = import_openvino().Core().get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
+    return next((one for one in PRECISIONS if one == preferred), "f32")
+
+
 def _compiled(make: Callable[[], Any], marks: Sequence[str | float], settings: Settings) -> Any:
-    precision = PRECISIONS.get(settings.precision)
-    if precision is None:
+    precision = settings.precision
+    if precision not in PRECISIONS:
         raise EncoderError(
             f"an encoder folder runs in {', '.join(PRECISIONS)}, not {settings.precision}; choose one with --precision "
             "(int8 is a folder of its own, written by `histoseek encoders export --int8`)"

@@ -28,7 +28,7 @@ from histoseek.encoders.hub import BESIDE_WEIGHTS, TRANSFORMERS_WEIGHTS, convers
 from histoseek.encoders.known import known_encoder
 from histoseek.encoders.licences import NOT_STATED, commercial_use, licence_in_readme
 from histoseek.encoders.model_folder import read_json, read_preprocessing, read_words
-from histoseek.encoders.torch_encoder import Headed, TorchEncoder, Towers
+from histoseek.encoders.torch_encoder import Headed, TorchEncoder, Towers, resolved
 from histoseek.encoders.words import Words
 from histoseek.errors import EncoderError
 from histoseek.items.files import sha256_of
@@ -72,7 +72,7 @@ def _load(folder: Path, name: str, source: str, settings: Settings) -> TorchEnco
     kind = config.get("model_type")
     if kind not in DUAL | IMAGE_ONLY:
         raise EncoderError(f"{folder}: models of type {kind!r} are not supported; Histoseek loads {FAMILIES}")
-    preprocessing = read_preprocessing(folder, settings.mpp)
+    preprocessing = settings.seen(read_preprocessing(folder))
     words = read_words(folder, config) if kind in DUAL else None
     model, has_pooler = _model(folder)
     if kind in DUAL:
@@ -82,7 +82,8 @@ def _load(folder: Path, name: str, source: str, settings: Settings) -> TorchEnco
     with torch.inference_mode():
         side = preprocessing.view_px
         dim = int(towers.image.eval()(pixel_values=torch.zeros(1, 3, side, side)).shape[-1])
-    fingerprint = Fingerprint(name, _weights_sha256(folder, config, words), preprocessing, settings.precision)
+    digest = _weights_sha256(folder, config, words)
+    fingerprint = Fingerprint(name, digest, preprocessing, resolved(settings.precision))
     card = _card(folder, name, source, dim, kind in DUAL)
     encoder = TorchEncoder(card, fingerprint, with_heads(towers, folder, dim), settings)
     encoder.model_folder = folder

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from histoseek.encoders.bundled import BUNDLED
-from histoseek.encoders.encoder import Encoder, Precision, Settings
+from histoseek.encoders.encoder import AskedPrecision, Encoder, Fingerprint, Precision, Settings
 from histoseek.encoders.encoder_json import FILE_NAME
 from histoseek.encoders.known import known_encoders
 from histoseek.errors import EncoderError, needs_extra
@@ -30,21 +30,24 @@ Family = Callable[[str, Settings], Encoder]
 def load_encoder(
     name: str | Path,
     *,
-    precision: Precision = "f32",
+    precision: AskedPrecision = "f32",
     threads: int | None = None,
     batch: int | None = None,
     mpp: float | None = None,
+    fast: bool = False,
 ) -> Encoder:
     """Load an encoder: `mini`, `color`, `hf:ORGANISATION/MODEL`, `openclip:MODEL/CHECKPOINT`, or a folder.
 
     A folder is an encoder folder (`encoder.json`) or a model folder in the hub's format (`config.json`). `precision`
-    is part of the fingerprint; `threads` and `batch` are speed only; `mpp` overrides the scale of views, µm per pixel.
+    is part of the fingerprint, where "auto" stands as what this machine prefers; `threads` and `batch` are speed only;
+    `mpp` overrides the scale of views, µm per pixel; `fast` decodes JPEG files at a fraction of their size where a view
+    is shrunk by 3 or more, which is part of the fingerprint too.
 
     Raises:
         EncoderError: nothing goes by that name, an extra is missing, or the encoder cannot do what is asked.
         DamagedError: the encoder folder is incomplete or altered.
     """
-    settings = Settings(precision, threads, batch, mpp)
+    settings = Settings(precision, threads, batch, mpp, fast)
     if isinstance(name, Path) or (name and Path(name).is_dir()):
         return _folder(Path(name), settings)
     if name in BUNDLED:
@@ -56,6 +59,15 @@ def load_encoder(
         if entry.name == family:
             return _outside(entry, rest, settings)
     raise _unknown(name)
+
+
+def load_again(name: str | Path, marks: Fingerprint, threads: int | None = None) -> Encoder:
+    """Load an encoder as the one of a fingerprint was loaded: at its precision, scale and decoding; raises as that did.
+
+    Whether it is the same encoder is for the caller to check.
+    """
+    how = marks.preprocessing
+    return load_encoder(name, precision=marks.precision, threads=threads, mpp=how.mpp, fast=how.decoding == "scaled")
 
 
 def _bundled(name: str, settings: Settings) -> Encoder:
@@ -144,7 +156,15 @@ def _outside(entry: EntryPoint, rest: str, settings: Settings) -> Encoder:
         load: Family = entry.load()
     except (ImportError, AttributeError) as error:
         raise EncoderError(f"encoder family {entry.name!r} ({entry.value}) cannot be imported: {error}") from error
-    return load(rest, settings)
+    encoder = load(rest, settings)
+    marks = encoder.fingerprint
+    for asked, is_done in (
+        ("precision 'auto'", marks.precision in get_args(Precision)),
+        ("fast decoding", marks.preprocessing.decoding == "scaled" or not settings.fast),
+    ):
+        if not is_done:
+            raise EncoderError(f"encoder family {entry.name!r} does not know {asked}; load it without")
+    return encoder
 
 
 def _unknown(name: str) -> EncoderError:

@@ -37,7 +37,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_preprocessing(folder: Path, mpp: float | None) -> Preprocessing:
+def read_preprocessing(folder: Path) -> Preprocessing:
     """Read `preprocessor_config.json`, or the part for images of `processor_config.json`.
 
     Raises:
@@ -62,7 +62,7 @@ def read_preprocessing(folder: Path, mpp: float | None) -> Preprocessing:
     plain = not content.get("do_normalize", True)
     return Preprocessing(
         view_px=_view_px(path, content),
-        mpp=mpp or MPP,
+        mpp=MPP,
         mean=_channels(path, [0.0] * 3 if plain else content.get("image_mean"), factor),
         std=_channels(path, [1.0] * 3 if plain else content.get("image_std"), factor),
         interpolation=RESAMPLE[resample],

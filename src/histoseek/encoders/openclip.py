@@ -26,7 +26,7 @@ from histoseek.encoders.licences import NOT_STATED, commercial_use, licence_in_r
 from histoseek.encoders.model_folder import MPP, read_json
 from histoseek.encoders.openclip_name import OpenClipName, parse_openclip_name
 from histoseek.encoders.openclip_tokens import reading_sha256, words_like
-from histoseek.encoders.torch_encoder import TorchEncoder, Towers
+from histoseek.encoders.torch_encoder import TorchEncoder, Towers, resolved
 from histoseek.encoders.words import Words
 from histoseek.errors import EncoderError
 from histoseek.items.files import sha256_of
@@ -59,13 +59,13 @@ def load_openclip(name: str, settings: Settings) -> TorchEncoder:
     except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise EncoderError(f"open_clip cannot load {name!r} from {source.weights}: {_first_line(error)}") from error
     model.eval()
-    preprocessing = _preprocessing(name, model, source, settings.mpp)
+    preprocessing = settings.seen(_preprocessing(name, model, source))
     sample = _sample(tokenizer)
     words = words_like(tokenizer, sample, _context(model, tokenizer))
     towers = Towers(OpenClipImage(model), OpenClipText(model), words)
     card = _card(parsed.lasting, source, _dim(towers, words))
     digest = _weights_sha256(source, reading_sha256(words, sample))
-    fingerprint = Fingerprint(card.name, digest, preprocessing, settings.precision)
+    fingerprint = Fingerprint(card.name, digest, preprocessing, resolved(settings.precision))
     return TorchEncoder(card, fingerprint, towers, settings)
 
 
@@ -136,7 +136,7 @@ def _weights(folder: Path, origin: str) -> Path:
     )
 
 
-def _preprocessing(name: str, model: Any, source: _Source, mpp: float | None) -> Preprocessing:
+def _preprocessing(name: str, model: Any, source: _Source) -> Preprocessing:
     settings = {**open_clip.get_model_preprocess_cfg(model), **source.preprocessing}
     size = model.visual.image_size
     sides = {size} if isinstance(size, int) else set(size)
@@ -144,7 +144,7 @@ def _preprocessing(name: str, model: Any, source: _Source, mpp: float | None) ->
     if len(sides) != 1:
         raise EncoderError(f"openclip:{name} takes views of {size} pixels; Histoseek needs square ones")
     mean, std = (tuple(float(value) for value in settings[key]) for key in ("mean", "std"))
-    return Preprocessing(sides.pop(), mpp or MPP, mean, std, interpolation)  # type: ignore[arg-type]
+    return Preprocessing(sides.pop(), MPP, mean, std, interpolation)  # type: ignore[arg-type]
 
 
 def _weights_sha256(source: _Source, reading: str) -> str:

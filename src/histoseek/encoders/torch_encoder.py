@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from histoseek.encoders.encoder import EncoderCard, Fingerprint, Pace, Settings, no_text_tower, unit_rows
+from histoseek.encoders.encoder import (
+    AskedPrecision,
+    EncoderCard,
+    Fingerprint,
+    Pace,
+    Precision,
+    Settings,
+    no_text_tower,
+    unit_rows,
+)
 from histoseek.encoders.pixels import spans, stacked
 from histoseek.encoders.words import Words
 from histoseek.errors import EncoderError
@@ -135,6 +144,14 @@ class TorchEncoder:
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False), low:
             outputs = [embed(span).float() for span in spans(n, self._batch)]
             return unit_rows(torch.cat(outputs).cpu().numpy())
+
+
+def resolved(asked: AskedPrecision) -> Precision:
+    """What "auto" means on this machine: bf16 on a card that computes in it, else f32; others stay what they are."""
+    if asked != "auto":
+        return asked
+    is_native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if is_native else "f32"
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype | None:

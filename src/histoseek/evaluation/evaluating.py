@@ -184,7 +184,7 @@ def _protocol(pool: Pool, asked: Queries, ranking: Ranking, settings: Settings) 
         "seed": settings.seed,
         "encoder": pool.about.encoder,
         "precision": marks.precision,
-        "view": f"{marks.preprocessing.view_px} px at {marks.preprocessing.mpp} µm/px",
+        "view": marks.preprocessing.told,
     }
 
 

@@ -6,7 +6,7 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from PIL import (  # the decoders of FORMATS; of one that is not there yet Pillo
 )
 
 from histoseek.errors import ImageError, TooManyPixelsError
-from histoseek.imaging.pyramid import RESAMPLING, Interpolation
+from histoseek.imaging.pyramid import RESAMPLING, Decoding, Interpolation
 from histoseek.items import MPP_RANGE, Box
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
@@ -40,6 +40,16 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_MIRRORED_ACROSS, _MIRRORED_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)
+"""Turns that put the last column, or row, of the upright picture first in the file."""
+
+_REDUCTIONS = (8, 4, 2)
+FINER = 1.5
+"""So many times finer than what is asked a reduced JPEG must be.
+
+Then the resize hides what the decoder did: on tissue a mean cosine of 0.998 or more with full decoding, at 1 of 0.990.
+"""
+
 _PILLOW_WARNS = 80_000_000
 """Somewhere above this size (89 million) Pillow warns of a bomb, for TIFF also while it decodes."""
 
@@ -63,24 +73,30 @@ class FlatImage:
     """One image file, decoded when first read; its first page counts, turned as its EXIF tag says.
 
     `size` is (width, height) in pixels; `mpp` is µm per pixel from the file's resolution tag, None when it has none
-    or a placeholder. Reads of one object are for one thread at a time.
+    or a placeholder. Reads of one object are for one thread at a time. `again` opens the same file once more.
     """
 
-    def __init__(self, image: Image.Image, name: str) -> None:
-        self._image = image
+    def __init__(self, image: Image.Image, name: str, again: Callable[[], Image.Image]) -> None:
+        self._unread: Image.Image | None = image
+        self._again = again
+        self._stored_size = image.size
         self._name = name
+        self.is_jpeg = image.format == "JPEG"
         self._turn = _orientation(image)
         width, height = image.size
         self.size: tuple[int, int] = (height, width) if self._turn >= 5 else (width, height)
         self.levels: tuple[tuple[int, int], ...] = (self.size,)
         self.mpp: float | None = _mpp_of(image)
-        self._decoded = False
+        self._decoded: dict[int, Image.Image] = {}
         self._deep_top = 0.0
 
-    def read(self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic") -> NDArray[np.uint8]:
+    def read(
+        self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic", decoding: Decoding = "full"
+    ) -> NDArray[np.uint8]:
         """Read `box` resized to `out` (width, height) with Pillow's antialiased resize, as `[H, W, 3]` RGB.
 
-        Transparent pixels show white, as glass does.
+        Transparent pixels show white, as glass does. With the `decoding` "scaled" a JPEG is decoded at the smallest of
+        1/2, 1/4 and 1/8 of its size that is `FINER` times as fine as `out`; nothing read before changes which.
 
         Raises:
             ImageError: the box lies outside, or the file cannot be decoded.
@@ -89,6 +105,11 @@ class FlatImage:
         inside = box.x >= 0 and box.y >= 0 and box.x + box.width <= width and box.y + box.height <= height
         if box.width < 1 or box.height < 1 or not inside:
             raise ImageError(f"{self._name}: the box {tuple(box)} is not inside the {width} × {height} image")
+        if decoding == "scaled" and self.is_jpeg:
+            by = next((by for by in _REDUCTIONS if min(box.width / out[0], box.height / out[1]) >= FINER * by), 1)
+            if by > 1:
+                part = self._image_decoded(by)
+                return np.asarray(part.resize(out, RESAMPLING[interpolation], box=self._within_reduced(box, by)))
         part = self._image_decoded()
         if (box.width, box.height) != self.size:  # a crop is a copy: for a whole large image, half a gigabyte
             part = part.crop((box.x, box.y, box.x + box.width, box.y + box.height))
@@ -99,22 +120,42 @@ class FlatImage:
 
     def close(self) -> None:
         """Free the pixels and the file."""
-        self._image.close()
+        for image in (self._unread, *self._decoded.values()):
+            if image is not None:
+                image.close()
 
-    def _image_decoded(self) -> Image.Image:
-        if not self._decoded:
-            is_large = self.size[0] * self.size[1] > _PILLOW_WARNS
+    def _image_decoded(self, by: int = 1) -> Image.Image:
+        """The upright picture at 1/`by` of its size; reduced ones are kept beside the full one, and are RGB."""
+        if by not in self._decoded:
+            image, self._unread = self._unread or self._again(), None
             try:
-                with unwarned() if is_large else nullcontext():
-                    self._image.load()
-                if self._turn != 1:
-                    self._image = self._image.transpose(_TURNS[self._turn])
-                if self._image.mode in ("I", "F"):
-                    self._deep_top = _highest(self._image)
+                self._decoded[by] = self._decode(image, by)
             except TROUBLE as error:
+                image.close()
                 raise ImageError(f"{self._name} cannot be decoded: {_reason(error)}") from error
-            self._decoded = True
-        return self._image
+        return self._decoded[by]
+
+    def _decode(self, image: Image.Image, by: int) -> Image.Image:
+        width, height = image.size
+        if (width, height) != self._stored_size:
+            raise ValueError("it changed while it was read")
+        is_large = width * height > _PILLOW_WARNS
+        with unwarned() if is_large else nullcontext():
+            if by > 1:
+                image.draft(None, (width // by, height // by))
+            image.load()
+        if self._turn != 1:
+            image = image.transpose(_TURNS[self._turn])
+        if image.mode in ("I", "F"):
+            self._deep_top = _highest(image)
+        return image if by == 1 else _to_rgb(image, self._deep_top)
+
+    def _within_reduced(self, box: Box, by: int) -> tuple[float, float, float, float]:
+        """Where a box lies in the reduced picture, whose last column and row may stand for fewer pixels than others."""
+        width, height = self.size
+        left = (box.x + (-width % by if self._turn in _MIRRORED_ACROSS else 0)) / by
+        top = (box.y + (-height % by if self._turn in _MIRRORED_DOWN else 0)) / by
+        return left, top, left + box.width / by, top + box.height / by
 
 
 def open_flat(path: str | Path, max_pixels: int = MAX_PIXELS) -> FlatImage:
@@ -124,17 +165,12 @@ def open_flat(path: str | Path, max_pixels: int = MAX_PIXELS) -> FlatImage:
         ImageError: not one of the formats, unreadable, or more than `max_pixels` pixels.
     """
     source = Path(path)
-    try:
-        with unwarned():  # of bombs; our own limit stands below
-            image = Image.open(source, formats=FORMATS)
-    except UnidentifiedImageError as error:
-        kinds = ", ".join(FORMATS)
-        raise ImageError(f"{source} is no image that can be read ({kinds})") from error
-    except Image.DecompressionBombError as error:
-        raise TooManyPixelsError(_too_large(str(source), max_pixels, "far too many")) from error
-    except TROUBLE as error:
-        raise ImageError(f"{source} cannot be read: {_reason(error)}") from error
-    return _within_limits(image, str(source), max_pixels)
+
+    def opened() -> Image.Image:
+        with _refused(str(source), f"image that can be read ({', '.join(FORMATS)})", max_pixels):
+            return Image.open(source, formats=FORMATS)
+
+    return _within_limits(opened, str(source), max_pixels)
 
 
 def flat_of_bytes(data: bytes, kind: str, max_pixels: int = MAX_PIXELS, name: str = "the picture") -> FlatImage:
@@ -143,16 +179,12 @@ def flat_of_bytes(data: bytes, kind: str, max_pixels: int = MAX_PIXELS, name: st
     Raises:
         ImageError: it is none of that format, unreadable, or has more than `max_pixels` pixels.
     """
-    try:
-        with unwarned():
-            image = Image.open(io.BytesIO(data), formats=(kind,))
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is no {kind} that can be read") from error
-    except Image.DecompressionBombError as error:
-        raise TooManyPixelsError(_too_large(name, max_pixels, "far too many")) from error
-    except TROUBLE as error:
-        raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
-    return _within_limits(image, name, max_pixels)
+
+    def opened() -> Image.Image:
+        with _refused(name, f"{kind} that can be read", max_pixels):
+            return Image.open(io.BytesIO(data), formats=(kind,))
+
+    return _within_limits(opened, name, max_pixels)
 
 
 def image_of(image: Image.Image, name: str = "the image", max_pixels: int = MAX_PIXELS) -> FlatImage:
@@ -162,12 +194,15 @@ def image_of(image: Image.Image, name: str = "the image", max_pixels: int = MAX_
         ImageError: it cannot be decoded, or has more than `max_pixels` pixels.
     """
     _check_size(image.size, name, max_pixels)
-    try:
-        with unwarned():
-            copy = image.copy()
-    except TROUBLE as error:
-        raise ImageError(f"{name} cannot be decoded: {_reason(error)}") from error
-    return _within_limits(copy, name, max_pixels)
+
+    def copied() -> Image.Image:
+        try:
+            with unwarned():
+                return image.copy()
+        except TROUBLE as error:
+            raise ImageError(f"{name} cannot be decoded: {_reason(error)}") from error
+
+    return _within_limits(copied, name, max_pixels)
 
 
 def read_size(path: str | Path) -> tuple[int, int, float | None]:
@@ -183,11 +218,26 @@ def read_size(path: str | Path) -> tuple[int, int, float | None]:
         flat.close()
 
 
-def _within_limits(image: Image.Image, name: str, max_pixels: int) -> FlatImage:
+@contextmanager
+def _refused(name: str, what: str, max_pixels: int) -> Iterator[None]:
+    """Say why an image cannot be opened; Pillow's own warning of bombs is not wanted, since our limit follows."""
+    try:
+        with unwarned():
+            yield
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is no {what}") from error
+    except Image.DecompressionBombError as error:
+        raise TooManyPixelsError(_too_large(name, max_pixels, "far too many")) from error
+    except TROUBLE as error:
+        raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
+
+
+def _within_limits(opened: Callable[[], Image.Image], name: str, max_pixels: int) -> FlatImage:
+    image = opened()
     try:
         _check_size(image.size, name, max_pixels)
         with unwarned():  # of odd EXIF blocks
-            return FlatImage(image, name)
+            return FlatImage(image, name, opened)
     except TROUBLE as error:
         image.close()
         raise ImageError(f"{name} cannot be read: {_reason(error)}") from error

@@ -17,7 +17,7 @@ from PIL import Image
 
 from histoseek.errors import ImageError, MissingExtraError, needs_extra
 from histoseek.imaging.flat import MAX_PIXELS, TROUBLE, FlatImage, open_flat, unwarned
-from histoseek.imaging.pyramid import Interpolation
+from histoseek.imaging.pyramid import Decoding, Interpolation
 from histoseek.imaging.views import Reader
 from histoseek.items import Box
 
@@ -159,10 +159,12 @@ class OneAtATime:
         self._reader, self._turn = reader, threading.Lock()
         self.size, self.levels, self.mpp = reader.size, reader.levels, reader.mpp
 
-    def read(self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic") -> NDArray[np.uint8]:
+    def read(
+        self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic", decoding: Decoding = "full"
+    ) -> NDArray[np.uint8]:
         """Read when it is our turn; raises as the reader does."""
         with self._turn:
-            return self._reader.read(box, out, interpolation)
+            return self._reader.read(box, out, interpolation, decoding)
 
     def close(self) -> None:
         """Close it."""

@@ -14,6 +14,7 @@ from histoseek.errors import ImageError
 from histoseek.items import Box
 
 Interpolation = Literal["bicubic", "bilinear", "lanczos"]
+Decoding = Literal["full", "scaled"]
 ReadLevel = Callable[[int, int, int, int, int], NDArray[np.uint8]]
 """(level, x, y, width, height) in pixels of that level → RGB `[height, width, 3]`."""
 

@@ -15,7 +15,7 @@ from openslide import OpenSlide, OpenSlideCache, OpenSlideError, OpenSlideUnsupp
 from PIL import Image
 
 from histoseek.errors import ImageError
-from histoseek.imaging.pyramid import Interpolation, read_box
+from histoseek.imaging.pyramid import Decoding, Interpolation, read_box
 from histoseek.imaging.resolution import mpp_of_properties
 from histoseek.items import Box
 
@@ -44,7 +44,9 @@ class OpenSlideImage:
         self._downsamples = tuple(self._slide.level_downsamples)
         self.mpp: float | None = mpp_of_properties(self._slide.properties)
 
-    def read(self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic") -> NDArray[np.uint8]:
+    def read(
+        self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic", decoding: Decoding = "full"
+    ) -> NDArray[np.uint8]:
         """Read `box` at the size `out` (width, height), as RGB `[H, W, 3]`; where nothing was scanned it is white.
 
         Raises:

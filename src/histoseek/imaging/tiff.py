@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tifffile import PHOTOMETRIC, TiffFile, TiffFileError
 
 from histoseek.errors import ImageError
-from histoseek.imaging.pyramid import Interpolation, read_box
+from histoseek.imaging.pyramid import Decoding, Interpolation, read_box
 from histoseek.imaging.resolution import mpp_of_properties
 from histoseek.items import Box
 
@@ -65,7 +65,9 @@ class TiffImage:
         self.ome_mpp: float | None = _ome_mpp(self._file.ome_metadata or "")
         self.mpp: float | None = self.ome_mpp if self.ome_mpp is not None else _mpp_of(self._file)
 
-    def read(self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic") -> NDArray[np.uint8]:
+    def read(
+        self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic", decoding: Decoding = "full"
+    ) -> NDArray[np.uint8]:
         """Read `box` at the size `out` (width, height), as RGB `[H, W, 3]`.
 
         Raises:

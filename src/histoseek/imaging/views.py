@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from histoseek.imaging.pyramid import Interpolation
+from histoseek.imaging.pyramid import Decoding, Interpolation
 from histoseek.items import Box
 
 Scale = Literal["matched", "own", "fitted"]
@@ -39,10 +39,12 @@ class Reader(Protocol):
         """Sizes (width, height) of the levels that are stored, the full one first."""
         ...
 
-    def read(self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic") -> NDArray[np.uint8]:
+    def read(
+        self, box: Box, out: tuple[int, int], interpolation: Interpolation = "bicubic", decoding: Decoding = "full"
+    ) -> NDArray[np.uint8]:
         """Read `box` (level-0 pixels) at the size `out` (width, height), as RGB `[H, W, 3]`.
 
-        A coarse read uses a coarse level.
+        A coarse read uses a coarse level, and with the `decoding` "scaled" a JPEG file is decoded smaller for it.
         """
         ...
 
@@ -86,14 +88,14 @@ def scale_of(mpp: float | None, view_mpp: float) -> Scale:
 
 
 def read_views(
-    reader: Reader, box: Box, plan: ViewPlan, view_px: int, interpolation: Interpolation
+    reader: Reader, box: Box, plan: ViewPlan, view_px: int, interpolation: Interpolation, decoding: Decoding = "full"
 ) -> Iterator[NDArray[np.uint8]]:
     """Read the views of a plan one by one, each `[view_px, view_px, 3]`; where tissue ends it is mirrored."""
     for x, y in plan.corners:
         part = Box(box.x + x, box.y + y, min(plan.side, box.width), min(plan.side, box.height))
         shrink = view_px / plan.side
         out = (max(1, round(part.width * shrink)), max(1, round(part.height * shrink)))
-        yield _mirrored(reader.read(part, out, interpolation), view_px)
+        yield _mirrored(reader.read(part, out, interpolation, decoding), view_px)
 
 
 def _starts(length: int, side: int, n: int) -> list[int]:

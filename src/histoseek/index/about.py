@@ -105,8 +105,8 @@ def check_fingerprint(about: About, encoder: Encoder) -> None:
     mine, theirs = about.fingerprint, encoder.fingerprint
     if mine.digest != theirs.digest:
         raise FingerprintError(
-            f"the index was made by encoder {mine.encoder!r} at {mine.precision} (fingerprint {mine.digest}), and "
-            f"{theirs.encoder!r} at {theirs.precision} (fingerprint {theirs.digest}) gives other vectors; "
+            f"the index was made by encoder {mine.told} (fingerprint {mine.digest}), and "
+            f"{theirs.told} (fingerprint {theirs.digest}) gives other vectors; "
             f"use --encoder {about.loaded_from}, or build the index again"
         )
 

@@ -142,9 +142,7 @@ def _resumed(home: str, about: About, store: TableStore, manifest: Manifest) -> 
     is_draft, is_finished = exists(draft), exists(joined(home, FILE))
     found = About.read(draft if is_draft else joined(home, FILE))
     if found.fingerprint.digest != about.fingerprint.digest:
-        raise FingerprintError(
-            f"{home} was begun with encoder {found.encoder!r} ({found.fingerprint.precision}); resume with that one"
-        )
+        raise FingerprintError(f"{home} was begun with encoder {found.fingerprint.told}; resume with that one")
     if found.manifest_digest != about.manifest_digest:
         raise InputError(f"{home} was begun with another manifest; resume with that one, or choose another --out")
     if not is_finished:  # a finished index stays one while it is looked through again

@@ -33,7 +33,7 @@ def describe_index(index: Index) -> dict[str, Any]:
         "dim": about.dim,
         "precision": about.fingerprint.precision,
         "fingerprint": about.fingerprint.digest,
-        "view": f"{about.fingerprint.preprocessing.view_px} px at {about.fingerprint.preprocessing.mpp} µm/px",
+        "view": about.fingerprint.preprocessing.told,
         "scales": dict(about.scales),
         "search": _search(about) if server is None else _served_search(server),
         "images": about.root,

@@ -73,6 +73,7 @@ def index_facts(index: Index, *, keep_paths: bool = False) -> dict[str, str]:
         "dim": str(about.dim),
         "view_px": str(how.view_px),
         "view_mpp": f"{how.mpp:g}",
+        "decoding": how.decoding,
         "created": about.created,
         "histoseek": about.versions.get("histoseek", ""),
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from histoseek.encoders import load_encoder
 from histoseek.encoders.encoder import Encoder
+from histoseek.encoders.loading import load_again
 from histoseek.errors import EncoderError, InputError
 from histoseek.index.about import check_fingerprint, read_about
 from histoseek.index.asking import embed_example, items_in_query, query_vector, scale_of_region
@@ -248,13 +249,12 @@ class Index:
     def encoder(self) -> Encoder:
         """The encoder that made this index, loaded when first needed."""
         if self._encoder is None:
-            marks = self.about.fingerprint
             if self.about.loaded_from.startswith(MARK):
                 raise EncoderError(
                     f"the vectors of this index were made elsewhere by {self.about.encoder!r}, which cannot embed "
                     "queries here; ask with --item, --slide, --case or with a vector"
                 )
-            encoder = load_encoder(self.about.loaded_from, precision=marks.precision, mpp=marks.preprocessing.mpp)
+            encoder = load_again(self.about.loaded_from, self.about.fingerprint)
             check_fingerprint(self.about, encoder)
             self._encoder = encoder
         return self._encoder

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histoseek.encoders.encoder import Encoder, Precision, loadable_name
+from histoseek.encoders.encoder import Encoder, loadable_name
 from histoseek.errors import ClusterError, DamagedError, HistoseekError
 from histoseek.index.ray_cluster import connected, cpus_of_task, slots
 from histoseek.index.ray_worker import ChunkReport, ChunkWork, embed_chunk
@@ -147,11 +147,9 @@ class _Stream:
 
 def _chunk_work(left: Manifest, encoder: Encoder, cpus: int) -> ChunkWork:
     name = loadable_name(encoder.card)
-    precision: Precision = encoder.fingerprint.precision
     if Path(name).is_dir():  # a worker has another working folder
         name = str(Path(name).resolve())
-    marks = (encoder.fingerprint.digest, encoder.fingerprint.preprocessing.mpp)
-    return ChunkWork(name, precision, *marks, str(left.root), cpus)
+    return ChunkWork(name, encoder.fingerprint, str(left.root), cpus)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from histoseek.encoders import load_encoder
-from histoseek.encoders.encoder import Encoder, Precision
+from histoseek.encoders.encoder import Encoder, Fingerprint
+from histoseek.encoders.loading import load_again
 from histoseek.errors import FingerprintError, InputError
 from histoseek.index.embedding import embed_items
 from histoseek.index.filling import rows_of, schema_of, with_digests
@@ -19,15 +19,10 @@ from histoseek.items import Manifest, Skipped, item_of
 
 @dataclass(frozen=True)
 class ChunkWork:
-    """What a worker needs to know besides its rows.
-
-    `fingerprint` is the digest that its encoder must have when it sees views of `mpp` µm per pixel.
-    """
+    """What a worker needs to know besides its rows; `fingerprint` is the one that its encoder must have."""
 
     encoder: str
-    precision: Precision
-    fingerprint: str
-    mpp: float
+    fingerprint: Fingerprint
     root: str
     threads: int
 
@@ -52,8 +47,8 @@ def embed_chunk(rows: pa.Table, work: ChunkWork) -> tuple[pa.Table, ChunkReport]
         raise InputError(
             f"node {platform.node()} does not see the images' folder {root}; mount it there, or say where with --root"
         )
-    encoder = _encoder(work.encoder, work.precision, work.mpp, work.threads)
-    if encoder.fingerprint.digest != work.fingerprint:
+    encoder = _encoder(work.encoder, work.fingerprint, work.threads)
+    if encoder.fingerprint.digest != work.fingerprint.digest:
         raise FingerprintError(
             f"node {platform.node()} has another encoder {work.encoder!r}; install the same version and weights there"
         )
@@ -70,6 +65,6 @@ def embed_chunk(rows: pa.Table, work: ChunkWork) -> tuple[pa.Table, ChunkReport]
 
 
 @lru_cache(maxsize=1)
-def _encoder(name: str, precision: Precision, mpp: float, threads: int) -> Encoder:
+def _encoder(name: str, marks: Fingerprint, threads: int) -> Encoder:
     """Loaded once in each worker process; Ray gives a process one task after the other."""
-    return load_encoder(name, precision=precision, mpp=mpp, threads=threads)
+    return load_again(name, marks, threads)

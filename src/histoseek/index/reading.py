@@ -135,7 +135,7 @@ def plan_of(box: Box, mpp: float | None, encoder: Encoder) -> ViewPlan:
 def views_of(image: Reader, box: Box, plan: ViewPlan, encoder: Encoder) -> Iterator[NDArray[np.uint8]]:
     """Read the views of a plan as an encoder wants them."""
     how = encoder.fingerprint.preprocessing
-    return read_views(image, box, plan, how.view_px, how.interpolation)
+    return read_views(image, box, plan, how.view_px, how.interpolation, how.decoding)
 
 
 def _runs(items: Iterable[Item]) -> Iterator[list[Item]]:
