@@ -56,6 +56,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/embed.py
 	$(BIN)/python benchmarks/side_by_side.py
+	if $(BIN)/python -c 'import torch; raise SystemExit(not torch.cuda.is_available())'; then $(BIN)/python benchmarks/gpu.py; fi
 	$(BIN)/python benchmarks/slides.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/serve.py

@@ -165,11 +165,13 @@ def _pixels(file: Path) -> Rows:
     return ((np.asarray(image, np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)
 
 
-def histoseek_index(place: Path, device: str, name: str = "folder", precision: Any = "f32") -> Run:
+def histoseek_index(
+    place: Path, device: str, name: str = "folder", precision: Any = "f32", *, fast: bool = False
+) -> Run:
     """`Index.build`: everything that the verb `index` does, the table and its fast copy included."""
     import histoseek as hs
 
-    encoder = hs.load_encoder(place / name, precision=precision)
+    encoder = hs.load_encoder(place / name, precision=precision, fast=fast)
 
     def run(files: list[Path]) -> Rows:
         sizes = [Image.open(file).size for file in files[:1]]
@@ -198,6 +200,7 @@ WAYS = {
     "histoseek index, PyTorch": Way(partial(histoseek_index, name="model"), ("transformers",)),
     "histoseek index, PyTorch bf16": Way(partial(histoseek_index, name="model", precision="bf16"), ("transformers",)),
     "histoseek index, f32": Way(histoseek_index, ()),
+    "histoseek index, f32, fast decoding": Way(partial(histoseek_index, fast=True), ()),
     "histoseek index, bf16": Way(partial(histoseek_index, precision="bf16"), ()),
     "histoseek index, int8": Way(partial(histoseek_index, name="folder-int8"), ("nncf", "onnxruntime")),
 }

@@ -42,7 +42,8 @@ class Clock:
     def tell(self) -> None:
         """Print the steps to stderr, the time since the process began, and the share that is Histoseek's own.
 
-        That is all but starting Python and importing other packages; what those packages do for it counts in.
+        That is all but the first step, in which Python starts and the command line is set up, and importing other
+        packages; what those packages do for it counts in.
         """
         if not self._running:
             return

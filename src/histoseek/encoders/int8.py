@@ -131,8 +131,8 @@ def _quantise(source: Path, out: Path, views: Sequence[NDArray[np.uint8]], prepr
             nncf.Dataset(batches),
             subset_size=len(batches),
             model_type=nncf.ModelType.TRANSFORMER if has_attention else None,
-            # Processors without VNNI add products in 16 bits, which overflow unless weights keep to 7 bits; so kept,
-            # all processors give the same vectors.
+            # Processors without VNNI add products in 16 bits, which overflow unless weights keep to 7 bits. Kept so
+            # everywhere, the int8 layers mean the same on all of them.
             advanced_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
         )
     with written_whole(out) as draft:
