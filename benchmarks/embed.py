@@ -94,7 +94,7 @@ class NoEncoder:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--tiles", type=int, default=800, help="tiles of the longest run; the others follow from it")
+    options.add_argument("--tiles", type=int, default=400, help="tiles of the longest run; the others follow from it")
     options.add_argument("--rounds", type=int, default=3, help="times that ways take turns; medians are printed")
     options.add_argument("--run", choices=[*RUNS, "clip", "drift", "memory"], help=argparse.SUPPRESS)
     options.add_argument("--home", type=Path, help=argparse.SUPPRESS)
