@@ -110,6 +110,38 @@ def test_what_a_thread_holds_is_bounded_and_the_rest_follows_in_order(
     assert max(longest) == 3 and decoded["n"] == -(-RUN // 3)
 
 
+def test_items_with_more_views_than_was_stated_are_left_for_later_in_order(
+    tmp_path: Path, encoder: Encoder, decoded: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path, 8)
+    monkeypatch.setattr(reading, "BYTES_A_RUN", 33 * SIDE * SIDE * 3)  # each has 32 views, and states one
+    items = [Item(f"{at}", "roi.png", mpp=0.5, width=SIDE, height=SIDE) for at in range(7)]
+    found = list(read(items, tmp_path, encoder, 2))
+    assert [(views.item.id, len(views.pixels)) for views in found] == [(str(at), 32) for at in range(7)]
+    assert decoded["n"] == 4
+
+
+def test_views_that_wait_are_bounded_over_all_threads(
+    tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path, 1)
+    monkeypatch.setattr(reading, "BYTES_AHEAD", 5 * 4 * SIDE * SIDE * 3)
+    taken: list[int] = []
+
+    def endless(**size: int) -> Iterator[Item]:
+        while True:
+            taken.append(1)
+            yield Item(f"{len(taken)}", f"{len(taken) % 2}.png", mpp=0.5, **size)
+
+    for name in ("0.png", "1.png"):
+        (tmp_path / name).write_bytes((tmp_path / "roi.png").read_bytes())
+    for size, most in (({"width": 4 * SIDE, "height": SIDE}, 5), ({}, 1)):  # of unstated size each counts as a run
+        taken.clear()
+        with closing(read(endless(**size), tmp_path, encoder, 8)) as flow:
+            next(flow)
+        assert len(taken) <= most + 3  # one is on its way, and the end of a run shows with the next
+
+
 def test_pictures_whose_size_nobody_states_are_not_decoded_all_at_once(
     tmp_path: Path, encoder: Encoder, decoded: dict[str, Any]
 ) -> None:

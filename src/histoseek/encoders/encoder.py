@@ -189,12 +189,13 @@ def n_cores() -> int:
 def _quota() -> float:
     """Cores that Linux' control groups let a container have, infinite where they set no limit.
 
-    By cgroup v2's `cpu.max` or v1's `cpu.cfs_quota_us`; none of the two counts in the affinity.
+    By cgroup v2's `cpu.max` or v1's `cpu.cfs_quota_us`; neither counts in the affinity. A container finds its own
+    limits at the root; those of a group below it are not looked for.
     """
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = (CGROUP / "cpu.max").read_text().split()
         return math.inf if quota == "max" else int(quota) / int(period)
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = ((CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         return math.inf if int(quota) < 0 else int(quota) / int(period)
     return math.inf

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histoseek.encoders.encoder import Encoder, EncoderCard, Fingerprint
-from histoseek.errors import ImageError, InputError
+from histoseek.errors import ImageError, InputError, MissingExtraError
 from histoseek.imaging import FlatImage, open_pixels
 from histoseek.imaging.flat import FINER
 from histoseek.index.embedding import embed_box
@@ -61,7 +61,7 @@ def drift_of(index: Index) -> Drift:
                 if isinstance(image, FlatImage) and image.is_jpeg:
                     full = embed_box(image, item.box, item.mpp, encoder)
                     cosines.append(float(full.astype(np.float64) @ stored))
-        except (ImageError, InputError):
+        except (ImageError, InputError, MissingExtraError):
             continue
     return Drift(len(rows), np.array(cosines))
 

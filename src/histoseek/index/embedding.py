@@ -95,12 +95,13 @@ def _send(views: Views, source: Source, encoding: Encoding) -> _Sent:
             encoding.put(view)
         return _Sent(views.item, len(views.pixels), views.reason)
     n_views, failure = 0, ""
-    for read in read_many(views.item, source):
-        if isinstance(read, str):
-            failure = read
-        else:
-            encoding.put(read)
-            n_views += 1
+    with closing(read_many(views.item, source)) as many:
+        for read in many:
+            if isinstance(read, str):
+                failure = read
+            else:
+                encoding.put(read)
+                n_views += 1
     return _Sent(views.item, n_views, failure)
 
 

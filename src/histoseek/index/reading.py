@@ -34,10 +34,13 @@ RUN = 32
 """Neighbours of one file that a thread reads while it is open, at most; a flat image is decoded once for them."""
 
 BYTES_A_RUN = 8_000_000
-"""Views that a thread reads before it hands them over, though its run has not ended."""
+"""Views that a thread reads before it hands them over: a run ends there."""
 
 RUNS_AHEAD = 8
-"""Runs that are read or wait, for each thread; with `BYTES_A_RUN` that bounds what waits."""
+"""Runs that are read or wait, for each thread, at most."""
+
+BYTES_AHEAD = 300_000_000
+"""Views that may be read or wait, of all threads together; a picture of unstated size counts as a whole run."""
 
 MANY_VIEWS = 256
 """An image with more views than this is read while it is encoded, so that they are never in memory together."""
@@ -95,28 +98,34 @@ class _Run:
 
 def read_ahead(items: Iterable[Item], source: Source, workers: int) -> Generator[Views]:
     """Read the views of items in their order, with as many threads as `workers`."""
-    queue: deque[Future[_Run]] = deque()
+    queue: deque[tuple[Future[_Run], int]] = deque()
+    waiting = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="pixels") as pool:
 
         def oldest() -> list[Views]:
-            run = queue.popleft().result()
-            if run.left:  # they come before all that waits already
-                queue.appendleft(pool.submit(_read_run, run.left, source))
+            nonlocal waiting
+            future, n_bytes = queue.popleft()
+            run = future.result()
+            if run.left:  # it had more views than its manifest let expect; its items still come before the others
+                queue.appendleft((pool.submit(_read_run, run.left, source), n_bytes))
+            else:
+                waiting -= n_bytes
             return run.read
 
         try:
-            for run in _runs(items):
-                while len(queue) >= RUNS_AHEAD * workers:
+            for run, n_bytes in _runs(items, source.encoder):
+                while queue and (waiting + n_bytes > BYTES_AHEAD or len(queue) >= RUNS_AHEAD * workers):
                     yield from oldest()
-                queue.append(pool.submit(_read_run, run, source))
+                queue.append((pool.submit(_read_run, run, source), n_bytes))
+                waiting += n_bytes
             while queue:
                 yield from oldest()
         finally:
-            for future in queue:
+            for future, _ in queue:
                 future.cancel()
 
 
-def read_many(item: Item, source: Source) -> Iterator[NDArray[np.uint8] | str]:
+def read_many(item: Item, source: Source) -> Generator[NDArray[np.uint8] | str]:
     """The views of an item, and at the end the reason why there are no more, if they are not all."""
     try:
         with _roomy(closing(open_pixels(source.path_of(item))), source.room) as image:
@@ -138,16 +147,27 @@ def views_of(image: Reader, box: Box, plan: ViewPlan, encoder: Encoder) -> Itera
     return read_views(image, box, plan, how.view_px, how.interpolation, how.decoding)
 
 
-def _runs(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Neighbours of one file, to be read by one thread while it is open."""
+def _runs(items: Iterable[Item], encoder: Encoder) -> Iterator[tuple[list[Item], int]]:
+    """Neighbours of one file, to be read by one thread while it is open, with the bytes of their views."""
     run: list[Item] = []
+    n_bytes = 0
     for item in items:
-        if run and (item.path != run[0].path or len(run) >= RUN):
-            yield run
-            run = []
+        if run and (item.path != run[0].path or len(run) >= RUN or n_bytes >= BYTES_A_RUN):
+            yield run, n_bytes
+            run, n_bytes = [], 0
         run.append(item)
+        n_bytes += _expected_bytes(item, encoder)
     if run:
-        yield run
+        yield run, n_bytes
+
+
+def _expected_bytes(item: Item, encoder: Encoder) -> int:
+    """What an item's views take, as far as its manifest states its size; many of them are not read ahead."""
+    width, height = (item.box.width, item.box.height) if item.box else (item.width, item.height)
+    if not width or not height:
+        return BYTES_A_RUN
+    n_views = len(plan_of(Box(0, 0, width, height), item.mpp, encoder).corners)
+    return n_views * 3 * encoder.fingerprint.preprocessing.view_px**2 if n_views <= MANY_VIEWS else 0
 
 
 def _read_run(run: list[Item], source: Source) -> _Run:
