@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -185,7 +184,7 @@ def measure(run: Run, home: Path, tiles: int, rounds: int) -> None:
         cpu = time.process_time()
         whole = n / seconds(lambda: embed_all(manifest, encoder))
         cpu = (time.process_time() - cpu) / n * 1000
-        peak = peak or peak_mb()  # before the other two keep what the pipeline does not
+        peak = peak or machine.peak_mb()  # before the other two keep what the pipeline does not
         views = views or views_of(manifest[0], manifest, encoder)
         reading = n / seconds(lambda: read_all(manifest, encoder))
         encoding = views_a_second(encoder, views, min(n * len(views), 2048)) / len(views)
@@ -211,7 +210,7 @@ def measure_memory(home: Path, tiles: int) -> None:
     manifest, encoder = manifest_of(run, home, tiles), encoder_of(run, home)
     with tempfile.TemporaryDirectory() as folder:
         took = seconds(lambda: hs.Index.build(manifest, encoder, Path(folder) / "x.index"))
-    print(f"| {tiles} | {peak_mb():.0f} | {tiles / took:.1f} |", flush=True)
+    print(f"| {tiles} | {machine.peak_mb():.0f} | {tiles / took:.1f} |", flush=True)
 
 
 def manifest_of(run: Run, home: Path, n: int) -> hs.Manifest:
@@ -269,14 +268,6 @@ def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def peak_mb() -> float:
-    """The most memory that this process held; what the kernel tells of a child counts its parent's too."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def hs_export(home: Path) -> None:
